@@ -1,0 +1,15 @@
+/* Criterion passes leaks silently under AddressSanitizer; a suite that ends with `.fini = fail_on_leaks` doesn't. */
+#ifndef TESTS_LEAKS_H
+#define TESTS_LEAKS_H
+
+#include <stdlib.h>
+
+int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
+
+static inline void fail_on_leaks(void)
+{
+	if (__lsan_do_recoverable_leak_check && __lsan_do_recoverable_leak_check())
+		abort();
+}
+
+#endif
