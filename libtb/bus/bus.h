@@ -1,0 +1,89 @@
+/* The bus as workers and commands see it: requests to the broker, and its topics.
+ *
+ * A bus is a table of two calls, so that a simulation can stand in for the sockets. Everything is idempotent: a request
+ * whose answer was lost is sent again, and the broker drops repeats. */
+#ifndef TB_BUS_BUS_H
+#define TB_BUS_BUS_H
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "control.pb-c.h"
+#include "wire/frame.h"
+
+typedef struct tb_bus tb_bus;
+struct tb_bus {
+	/* One request, one answer, both a control frame and the frames behind it. TB_ETIMEOUT, TB_EUNREACHABLE (nobody
+	 * has answered there for the whole time), TB_EINTERRUPTED (the interrupt descriptor became readable). */
+	tb_rc (*request)(tb_bus *bus, tb_span request, uint64_t timeout_ns, tb_buf *ret_answer, tb_err *err);
+	void (*close)(tb_bus *bus);
+};
+
+/* nng REQ to the broker. interrupt_fd: -1, or a descriptor (a signalfd) that ends waiting when readable. Dialing goes
+ * on in the background; opening doesn't need the broker. */
+tb_rc tb_bus_dial(const char *url, int interrupt_fd, tb_bus **ret_bus, tb_err *err);
+void tb_bus_close(tb_bus *bus); /* NULL is fine */
+
+/* An answer: its message, from the arena, and the frames behind it. */
+typedef struct tb_answer {
+	tb_buf bytes;   /* owns */
+	tb_span frames; /* borrows from bytes: what follows the control frame */
+} tb_answer;
+void tb_answer_drop(tb_answer *answer);
+
+/* The verbs. The broker's refusal comes back as its code and sentence. ret_reply lives in the arena. */
+tb_rc tb_bus_hello(tb_bus *bus, const Tb__HelloRequest *request, uint64_t timeout_ns, tb_arena *arena,
+                   Tb__HelloReply **ret_reply, tb_err *err);
+tb_rc tb_bus_put(tb_bus *bus, const Tb__PutRequest *request, tb_span frames, uint64_t timeout_ns, tb_arena *arena,
+                 Tb__PutReply **ret_reply, tb_err *err);
+tb_rc tb_bus_take(tb_bus *bus, const Tb__TakeRequest *request, uint64_t timeout_ns, tb_arena *arena,
+                  Tb__TakeReply **ret_reply, tb_answer *ret_answer, tb_err *err);
+tb_rc tb_bus_fetch(tb_bus *bus, const Tb__FetchRequest *request, uint64_t timeout_ns, tb_arena *arena,
+                   Tb__FetchReply **ret_reply, tb_answer *ret_answer, tb_err *err);
+tb_rc tb_bus_stat(tb_bus *bus, uint64_t timeout_ns, tb_arena *arena, Tb__StatReply **ret_reply, tb_err *err);
+
+/* A control message as a frame of that kind, and back (for broker and bus both). */
+void tb_control_write(tb_buf *to, enum tb_kind kind, const ProtobufCMessage *message);
+tb_rc tb_control_read(tb_span *from, enum tb_kind kind, const ProtobufCMessageDescriptor *descriptor, tb_arena *arena,
+                      ProtobufCMessage **ret_message, tb_err *err);
+
+/* Topics: a SUB socket. A message is topic, NUL, body. An empty prefix is everything. */
+typedef struct tb_topics tb_topics;
+tb_rc tb_topics_dial(const char *url, int interrupt_fd, tb_topics **ret_topics, tb_err *err);
+tb_rc tb_topics_add(tb_topics *topics, const char *prefix, tb_err *err);
+/* Next message into buf; topic is its text up to the NUL, body what follows. TB_ETIMEOUT, TB_EINTERRUPTED. */
+tb_rc tb_topics_next(tb_topics *topics, uint64_t timeout_ns, tb_buf *buf, tb_span *ret_topic, tb_span *ret_body, tb_err *err);
+int tb_topics_fd(tb_topics *topics); /* readable when one may be there */
+void tb_topics_close(tb_topics *topics);
+
+/* A small server of JSON requests: one question, one answer, several open at once (nng REP contexts). Callbacks run
+ * in tb_server_poll, in the caller's thread. */
+typedef struct tb_server tb_server;
+typedef struct tb_question tb_question;
+typedef void (*tb_question_fn)(void *self, tb_question *question, tb_span text);
+tb_rc tb_server_listen(const char *url, unsigned questions_max, tb_question_fn fn, void *self, tb_server **ret_server,
+                       tb_err *err);
+int tb_server_fd(tb_server *server); /* readable: call poll */
+void tb_server_poll(tb_server *server);
+/* Answers now or later; the question is gone then. */
+void tb_question_answer(tb_question *question, tb_span text);
+void tb_server_close(tb_server *server);
+/* The asking side: one JSON question, one answer. */
+tb_rc tb_ask(const char *url, tb_span question, uint64_t timeout_ns, int interrupt_fd, tb_buf *ret_answer, tb_err *err);
+
+/* The engine's side of the bus: PUB frames out, answers in. Used by the publisher alone. */
+typedef struct tb_line tb_line;
+tb_rc tb_line_dial(const char *events_url, const char *topics_url, const char *topic, tb_line **ret_line, tb_err *err);
+int tb_line_fd(tb_line *line);       /* readable when something was heard */
+int tb_line_connected(tb_line *line); /* both pipes are up */
+/* Queue one frame; the buffer is copied. TB_EBUSY: the queue is full, try later. */
+tb_rc tb_line_send(tb_line *line, tb_span frame, tb_err *err);
+/* The next thing heard (body of the topic's message), or TB_ENOTFOUND when there is none now. */
+tb_rc tb_line_hear(tb_line *line, tb_buf *buf, tb_span *ret_body, tb_err *err);
+void tb_line_close(tb_line *line);
+
+/* Addresses of an instance's directory: DIR/run/<name>.ipc as "ipc://…", where name is broker (requests), events,
+ * topics or signals. Absolute, symlinks resolved where the directory exists. TB_EINVAL when longer than a socket path
+ * may be (107 bytes), with a hint. */
+tb_rc tb_bus_address(const char *dir, const char *name, tb_buf *ret_url, tb_err *err);
+
+#endif

@@ -1,0 +1,76 @@
+/* The outbox: an engine's memory-mapped ring file of accepted events.
+ *
+ * File: one page of head, two slots of marks and a hint, then the ring.
+ *      0 head: 8 bytes "TBOUT\0\0\1"; 16 bytes outbox id; u64 ring size; u64 time made; 16 bytes boot id of the last
+ *        opening; u64 epoch of the last opening; u64 unsettled; u64 size of the name, name (≤ 128); zeros;
+ *        at 4088 u64 check over 0..4087. Written by one system call, so that no killed process leaves half of one.
+ *   4096 marks, slot 0: u64 sequence; u64 first number held; u64 its ring position; u64 durable; u64 stored;
+ *        u64 check over the five
+ *   4608 marks, slot 1: the same; the valid slot with the higher sequence counts. Both are renewed, one after the
+ *        other, before the writer may use the room that they let go of: either one alone tells the truth.
+ *   5120 hint: u64 last number, u64 check over it. Two plain stores behind each commit, so it may be torn or one
+ *        behind, never ahead: a valid hint beyond what was found on the same boot means that records were damaged.
+ *   8192 ring
+ * Ring positions only grow; position modulo ring size is the place. A record, 8-aligned, never wraps:
+ *      0 u32 size of the payload, not 0 (0xffffffff: skip to the end of the ring)    4 u32 zero
+ *      8 u64 number     16 u64 check over number, u64 size and the payload's own check     24 payload: canonical bytes
+ * The writer fills a record in completely, its first eight bytes last; the eight bytes behind the newest record are zero
+ * unless the ring is full. On opening, records are followed from the first mark while each is whole and bears the next
+ * number: a process that died in the middle of one leaves no trace of it. The free part may hold anything.
+ *
+ * After a crash of the process the pages are intact (the kernel has them). After another boot any subset of them may be
+ * missing: what follows the durable number is then unknown ground. `unsettled` says so: 1 + the highest number that is
+ * not in doubt: 1 in a new outbox, whose stream may be known to the broker already, and 1 + the last number found at
+ * the first opening after another boot; 0 once the broker has confirmed how the numbers go on. */
+#ifndef TB_BUS_OUTBOX_H
+#define TB_BUS_OUTBOX_H
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/err.h"
+
+typedef struct tb_outbox tb_outbox;
+
+typedef struct tb_outbox_opened {
+	int made;                 /* it is new */
+	int other_boot;           /* last opened before the host's last boot */
+	int unsettled;            /* the broker has not confirmed yet how numbers go on behind `ground` */
+	uint64_t ground;          /* when unsettled */
+	uint64_t first, last;     /* numbers held: first..last; last = first - 1 when none */
+	uint64_t durable, stored; /* as marked last */
+} tb_outbox_opened;
+
+/* Opens or makes; flock'd: TB_EBUSY. TB_EINVAL: it belongs to another stream. TB_ECORRUPT: damaged. size: of a new
+ * one's ring. boot_id: 16 bytes, of this boot. */
+tb_rc tb_outbox_open(const char *path, const char *stream, uint64_t size, const uint8_t boot_id[16],
+                     tb_outbox **ret_outbox, tb_outbox_opened *ret_opened, tb_err *err);
+void tb_outbox_close(tb_outbox *outbox);
+
+const uint8_t *tb_outbox_id(const tb_outbox *outbox); /* 16 bytes */
+uint64_t tb_outbox_epoch(const tb_outbox *outbox);
+/* The broker has answered: its epoch, and numbers are not in doubt any more. */
+tb_rc tb_outbox_settle(tb_outbox *outbox, uint64_t epoch, tb_err *err);
+/* An outbox that holds nothing undelivered, of a stream that the broker knows further: the next number. Reader's side,
+ * while the writer is kept out. */
+void tb_outbox_begin_at(tb_outbox *outbox, uint64_t next_number);
+
+/* Writer's side: one thread. Room for size bytes, then commit gives it the next number. TB_EFULL: nothing was taken, the
+ * reader is told to let go of durable ones. TB_EINVAL: larger than half the ring. The payload is written in place
+ * between the two. */
+tb_rc tb_outbox_reserve(tb_outbox *outbox, size_t size, uint8_t **ret_payload, tb_err *err);
+uint64_t tb_outbox_commit(tb_outbox *outbox, size_t size); /* 1..the reserved one */
+uint64_t tb_outbox_last(const tb_outbox *outbox); /* highest accepted; any thread */
+
+/* Reader's side: one other thread. The payload of `number`, borrowed until the outbox lets go of it; position is a
+ * cursor: 0, or what the call for number - 1 left in it, which makes it a step instead of a walk. TB_ENOTFOUND.
+ * TB_ECORRUPT: something wrote into the mapping. */
+tb_rc tb_outbox_read(tb_outbox *outbox, uint64_t number, uint64_t *cursor, tb_span *ret_payload, tb_err *err);
+/* Records up to `stored` are let go, but none beyond `durable`; those up to `durable` while more than half of the ring
+ * is used or the writer wants their room. Numbers go back only when the broker has lost what it had. */
+void tb_outbox_mark(tb_outbox *outbox, uint64_t durable, uint64_t stored);
+int tb_outbox_wants_room(const tb_outbox *outbox); /* the writer was refused: mark again */
+uint64_t tb_outbox_used(const tb_outbox *outbox);  /* any thread */
+uint64_t tb_outbox_size(const tb_outbox *outbox);
+uint64_t tb_outbox_first(const tb_outbox *outbox); /* oldest held, or last + 1; any thread */
+
+#endif
