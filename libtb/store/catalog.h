@@ -13,10 +13,10 @@
 /* Within the storer's transaction. */
 tb_rc tb_catalog_object(tb_txn *txn, const uint8_t name[TB_OBJECT_NAME], uint64_t size, uint64_t now_ns, tb_err *err);
 tb_rc tb_catalog_has_object(tb_txn *txn, const uint8_t name[TB_OBJECT_NAME], int *ret_has, tb_err *err);
-/* Records the manifest and moves the stream's remembered head to it (chain must be the head's + 1, or it is the same
- * or any earlier one again: TB_OK, nothing changes). TB_EREFUSED otherwise. */
-tb_rc tb_catalog_manifest(tb_txn *txn, const Tb__ManifestFrame *manifest, const uint8_t hash[TB_HASH_SIZE], uint64_t now_ns,
-                          tb_err *err);
+/* Records the manifest and moves the stream's remembered head to it (chain must be the head's + 1, or it is one
+ * that is recorded already: TB_OK, nothing changes). TB_EREFUSED otherwise. */
+tb_rc tb_catalog_manifest(tb_txn *txn, const Tb__ManifestFrame *manifest, const uint8_t hash[TB_HASH_SIZE],
+                          uint64_t now_ns, tb_err *err);
 
 /* A reader's: the remembered head of a stream in the catalog at path (an instance's banks/storer). TB_ENOTFOUND: no
  * catalog, or no such stream in it. */

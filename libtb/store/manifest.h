@@ -38,8 +38,8 @@ void tb_backup_id(const tb_backup_type *type, uint64_t now_ns, char ret_id[TB_BA
 int tb_backup_id_valid(const char *id);
 
 /* ret_file is replaced. TB_EINVAL: the message's parts don't fit together (see tb_manifest_read). */
-tb_rc tb_manifest_write(const Tb__Manifest *manifest, const tb_key *signer, tb_buf *ret_file, uint8_t ret_hash[TB_HASH_SIZE],
-                        tb_err *err);
+tb_rc tb_manifest_write(const Tb__Manifest *manifest, const tb_key *signer, tb_buf *ret_file,
+                        uint8_t ret_hash[TB_HASH_SIZE], tb_err *err);
 /* Checks magic, sizes, certificate, signature, repository, format, and that the message's parts fit together (stream
  * name, type, from ≤ to + 1, object names of 32 bytes, a segment's one object, …). TB_ECORRUPT: not a manifest, cut short,
  * or its parts don't fit; TB_EKEY: not signed by this instance's signer for this repository, or altered since;
