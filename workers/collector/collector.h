@@ -1,0 +1,117 @@
+/* The collector: validates what engines published, keeps each stream's state, cuts segments, runs plans, and makes the
+ * manifests.
+ *
+ *   collector.c  the worker: which frame goes where
+ *   stream.c     a stream's record in the bank and in memory; grants
+ *   apply.c      events into the state
+ *   segment.c    cuts and segments on their way to being stored
+ *   chain.c      manifests and heads
+ *   plan.c       backups
+ *
+ * Bank: "streams" (CollectorStream by stream), "state:<stream>" (the state), "segments" (PendingSegment by stream, from),
+ * "heads" and "moved" (bank chains, all of them and those that the open segment moved), "backups" (CollectorBackup by
+ * id). In memory is only what the bank says, and plans, which start anew when they are lost. */
+#ifndef TB_WORKERS_COLLECTOR_H
+#define TB_WORKERS_COLLECTOR_H
+
+#include "banks.pb-c.h"
+#include "frames.pb-c.h"
+#include "run/config.h"
+#include "run/worker.h"
+#include "store/chunker.h"
+#include "store/instance.h"
+
+struct op; /* a delta that waits to be applied: apply.c */
+struct moved;
+
+typedef struct tb_stream {
+	struct tb_stream *next;
+	uint64_t id; /* hash of the name */
+	char name[130];
+	tb_db state;
+	uint64_t generation; /* of its lease; 0: not held */
+	int blocked;         /* it can't be taken by this bank; `why` says why */
+	char why[200];
+
+	uint64_t applied, effective_ns, stamp_ns;
+	tb_sum sum;
+	uint64_t keys;
+	uint64_t segment_from, segment_bytes, segment_time_from_ns, segment_stamp_from_ns;
+	uint64_t *rejected;
+	size_t rejected_count, rejected_room;
+	uint64_t segment_due_ns; /* monotonic; 0: the segment is empty */
+	uint64_t chain;
+	uint8_t manifest_hash[TB_HASH_SIZE];
+	uint64_t manifested, stored;
+	int dirty; /* its record has to be written */
+
+	struct op *ops; /* of this turn, hashed by key */
+	size_t op_count, op_room;
+	struct moved *moved; /* of this turn */
+	size_t moved_count, moved_room;
+	struct tb_plan *plan; /* the one that runs, or NULL */
+} tb_stream;
+
+typedef struct tb_collector {
+	tb_worker_env *env;
+	const tb_collector_config *config;
+	tb_key *key;
+	uint8_t chunk_secret[32]; /* keys the content hashes of chunks; stays in the bank */
+	tb_db streams_db, segments_db, heads_db, moved_db, backups_db;
+	tb_stream *streams;
+	tb_sealer *sealer; /* seals the private parts of manifests */
+	int period_known;
+	tb_period period;
+	uint8_t period_record[TB_PERIOD_RECORD];
+	uint64_t rejected_total;
+	uint64_t events_total;
+} tb_collector;
+
+/* stream.c */
+tb_rc stream_load_all(tb_collector *collector, tb_txn *txn, tb_err *err);
+tb_rc stream_granted(tb_collector *collector, tb_turn *turn, const Tb__Grant *grant, tb_err *err);
+tb_stream *stream_find(tb_collector *collector, uint64_t id);
+tb_rc stream_write(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_err *err);
+void stream_free_all(tb_collector *collector);
+
+/* apply.c: a frame of events; then flush at the end of the turn or before a cut. */
+tb_rc apply_frame(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_frame *frame, tb_err *err);
+tb_rc apply_flush(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_err *err);
+void apply_drop(tb_stream *stream);
+
+/* segment.c */
+tb_rc segment_cut(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_err *err); /* nothing open: TB_OK */
+tb_rc segment_sealed(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__Sealed *sealed, uint64_t id,
+                     tb_err *err);
+tb_rc segment_stored(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__Stored *stored, uint64_t id,
+                     tb_err *err);
+
+/* chain.c: signs the manifest as the next of its stream's chain and queues it for the storer. Fills in what every
+ * manifest has (format, repository, chain, before, period, environment, sizes, private part). */
+tb_rc chain_append(tb_collector *collector, tb_turn *turn, tb_stream *stream, Tb__Manifest *manifest,
+                   const Tb__ManifestPrivate *private_part, const uint64_t *finished, size_t finished_count, tb_err *err);
+
+/* plan.c */
+tb_rc plan_ordered(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__Order *order, uint64_t id,
+                   tb_err *err);
+tb_rc plan_sealed(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__Sealed *sealed, uint64_t id,
+                  tb_err *err);
+tb_rc plan_stored(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__Stored *stored, uint64_t id,
+                  tb_err *err);
+tb_rc plan_step(tb_collector *collector, tb_turn *turn, tb_stream *stream, int *ret_more, tb_err *err);
+void plan_broker_restarted(tb_stream *stream);
+void plan_drop(tb_stream *stream);
+const char *plan_backup(const tb_stream *stream); /* id of the one that runs, or NULL */
+
+extern const tb_worker collector_worker;
+
+/* Queue `frames` under the stream's lease, finishing the given frames. */
+tb_rc collector_put(tb_turn *turn, tb_stream *stream, tb_span frames, const uint64_t *finished, size_t finished_count,
+                    uint64_t finished_to, tb_err *err);
+/* Append a frame of that kind around a packed message. */
+void collector_frame(tb_buf *to, enum tb_kind kind, const tb_stream *stream, uint64_t first,
+                     const ProtobufCMessage *message);
+/* 16 bytes: stream, number, big-endian: keys of "segments". */
+tb_span collector_key(uint8_t bytes[16], const tb_stream *stream, uint64_t number);
+
+#endif

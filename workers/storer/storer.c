@@ -1,0 +1,222 @@
+/* The storer: objects and manifests onto the primary tier, objects before the manifests that name them. It holds no
+ * key: names are hashes of what it stores, and it reads back what it wrote. */
+#include "workers/storer/storer.h"
+
+#include "base/log.h"
+#include "frames.pb-c.h"
+#include "run/config.h"
+#include "store/catalog.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef struct storer {
+	tb_worker_env *env;
+	tb_tier *tier;
+	tb_buf back; /* what was read back */
+	char detail[200];
+} storer;
+
+static void storer_close(void *self)
+{
+	storer *s = self;
+	tb_tier_close(s->tier);
+	tb_buf_drop(&s->back);
+	free(s);
+}
+
+static tb_rc storer_open(tb_worker_env *env, void **ret_self, tb_err *err)
+{
+	const tb_storer_config *config = env->options;
+	storer *s = tb_alloc_zero(1, sizeof(*s));
+	s->env = env;
+	tb_auto(tb_buf_drop) tb_buf path = { 0 };
+	tb_rc rc = TB_OK;
+	if (config->repository != NULL)
+		tb_buf_print(&path, "%s", config->repository);
+	else if (env->dir != NULL)
+		tb_buf_print(&path, "%s/repository", env->dir);
+	else
+		rc = tb_fail(err, TB_EINVAL, "no repository is named; say --dir or TB_REPOSITORY");
+	if (rc == TB_OK)
+		rc = tb_tier_open(env->disk, tb_buf_text(&path), 0, &s->tier, err);
+	uint8_t id[TB_REPOSITORY_ID];
+	if (rc == TB_OK)
+		rc = tb_repository_read(s->tier, id, err);
+	if (rc != TB_OK) {
+		storer_close(s);
+		return rc;
+	}
+	*ret_self = s;
+	return TB_OK;
+}
+
+static tb_rc finish(tb_turn *turn, uint64_t id, tb_span frames, tb_err *err)
+{
+	return tb_turn_put(turn, &(tb_put){ .frames = frames, .finished = &id, .finished_count = 1 }, err);
+}
+
+/* Written, synced, and the same when read back. */
+static tb_rc put_checked(storer *s, const char *path, tb_span bytes, tb_err *err)
+{
+	tb_rc rc = s->tier->put(s->tier, path, bytes, err);
+	if (rc == TB_OK)
+		rc = s->tier->get(s->tier, path, bytes.size, &s->back, err);
+	if (rc == TB_OK && !tb_span_equal(tb_buf_span(&s->back), bytes))
+		rc = tb_fail(err, TB_ECORRUPT, "%s reads back other bytes than were written to it", path);
+	return rc;
+}
+
+static tb_rc store_object(storer *s, tb_turn *turn, const tb_frame *frame, uint64_t id, tb_err *err)
+{
+	uint8_t name[TB_OBJECT_NAME];
+	char path[TB_OBJECT_PATH];
+	tb_content content;
+	uint64_t plain_size;
+	uint8_t period[TB_PERIOD_ID];
+	if (tb_object_head(frame->body, &content, &plain_size, period, err) != TB_OK)
+		return tb_turn_reject(turn, frame, id, NULL, "not an object", err);
+	tb_object_name(frame->body, name);
+	tb_object_path(name, path);
+	tb_rc rc = put_checked(s, path, frame->body, err);
+	if (rc == TB_OK)
+		rc = tb_catalog_object(turn->txn, name, frame->body.size, turn->now_ns, err);
+	if (rc == TB_OK)
+		rc = finish(turn, id, (tb_span){ 0 }, err);
+	return rc;
+}
+
+/* Objects come before the manifest that names them; one that isn't there was rejected on its way. */
+static tb_rc check_objects(tb_turn *turn, const Tb__ManifestFrame *manifest, tb_err *err)
+{
+	for (size_t i = 0; i < manifest->n_objects; i++) {
+		int has = 0;
+		if (manifest->objects[i].len != TB_OBJECT_NAME)
+			return tb_fail(err, TB_EINVAL, "manifest %s names an object badly", manifest->path);
+		tb_rc rc = tb_catalog_has_object(turn->txn, manifest->objects[i].data, &has, err);
+		if (rc == TB_OK && !has) {
+			char hex[2 * TB_OBJECT_NAME + 1];
+			tb_hex(hex, manifest->objects[i].data, TB_OBJECT_NAME);
+			rc = tb_fail(err, TB_ENOTFOUND, "manifest %s names object %s, which was never stored", manifest->path, hex);
+		}
+		if (rc != TB_OK)
+			return rc;
+	}
+	return TB_OK;
+}
+
+struct heads {
+	tb_tier *tier;
+	const char *keep;
+};
+
+static tb_rc remove_older_head(void *context, const char *name, uint64_t size, tb_err *err)
+{
+	struct heads *heads = context;
+	(void)size;
+	/* Names end in the chain's number, zero-padded: older ones sort before. */
+	if (strcmp(name, heads->keep) < 0)
+		return heads->tier->remove(heads->tier, name, err);
+	return TB_OK;
+}
+
+static tb_rc store_head(storer *s, const Tb__ManifestFrame *manifest, tb_err *err)
+{
+	char path[TB_MANIFEST_PATH], below[TB_MANIFEST_PATH];
+	tb_head_path(manifest->stream, manifest->chain, path);
+	tb_rc rc = put_checked(s, path, tb_span_of(manifest->head.data, manifest->head.len), err);
+	if (rc != TB_OK)
+		return rc;
+	snprintf(below, sizeof(below), "heads/%s", manifest->stream);
+	return s->tier->list(s->tier, below, remove_older_head, &(struct heads){ s->tier, path }, err);
+}
+
+static void fill_stored(storer *s, tb_turn *turn, const Tb__ManifestFrame *manifest, Tb__Stored *stored, char **tiers)
+{
+	(void)s;
+	stored->stream = manifest->stream;
+	stored->backup = manifest->backup;
+	stored->type = manifest->type;
+	stored->from = manifest->from;
+	stored->to = manifest->to;
+	stored->chain = manifest->chain;
+	stored->path = manifest->path;
+	stored->bytes_plain = manifest->bytes_plain;
+	stored->bytes_stored = manifest->bytes_stored;
+	stored->records = manifest->records;
+	stored->time_ns = manifest->time_ns;
+	stored->started_ns = manifest->started_ns;
+	stored->stored_ns = turn->now_ns;
+	tiers[0] = (char *)(uintptr_t)"local";
+	stored->tiers = tiers;
+	stored->n_tiers = 1;
+}
+
+static tb_rc tell_stored(storer *s, tb_turn *turn, const tb_frame *frame, uint64_t id, const Tb__ManifestFrame *manifest,
+                         tb_err *err)
+{
+	tb_auto(tb_buf_drop) tb_buf frames = { 0 };
+	Tb__Stored stored = TB__STORED__INIT;
+	char *tiers[1];
+	fill_stored(s, turn, manifest, &stored, tiers);
+	size_t at = tb_frame_begin(&frames);
+	tb_buf_reserve(&frames, tb__stored__get_packed_size(&stored));
+	frames.size += tb__stored__pack(&stored, frames.data + frames.size);
+	tb_frame_end(&frames, at, &(tb_frame){
+		.kind = TB_KIND_STORED, .count = 1, .stream = frame->stream, .first = manifest->chain,
+	});
+	return finish(turn, id, tb_buf_span(&frames), err);
+}
+
+static tb_rc store_manifest(storer *s, tb_turn *turn, const tb_frame *frame, uint64_t id, tb_err *err)
+{
+	Tb__ManifestFrame *manifest =
+		tb__manifest_frame__unpack(tb_arena_allocator(turn->arena), frame->body.size, frame->body.data);
+	if (manifest == NULL || tb_stream_check(manifest->stream, NULL) != TB_OK || manifest->head.len != TB_HEAD_SIZE)
+		return tb_turn_reject(turn, frame, id, NULL, "not a manifest", err);
+	tb_auto(tb_buf_drop) tb_buf path = { 0 };
+	tb_buf_print(&path, "%s", manifest->path);
+	uint8_t hash[TB_HASH_SIZE];
+	tb_span file = tb_span_of(manifest->manifest.data, manifest->manifest.len);
+	tb_manifest_hash(file, hash);
+	tb_rc rc = check_objects(turn, manifest, err);
+	if (rc == TB_OK)
+		rc = put_checked(s, tb_buf_text(&path), file, err);
+	if (rc == TB_OK)
+		rc = store_head(s, manifest, err);
+	if (rc == TB_OK)
+		rc = tb_catalog_manifest(turn->txn, manifest, hash, turn->now_ns, err);
+	if (rc == TB_OK)
+		rc = tell_stored(s, turn, frame, id, manifest, err);
+	return rc;
+}
+
+static tb_rc storer_handle(void *self, tb_turn *turn, const tb_frame *frame, uint64_t id, tb_err *err)
+{
+	if (frame->kind == TB_KIND_OBJECT)
+		return store_object(self, turn, frame, id, err);
+	if (frame->kind == TB_KIND_MANIFEST)
+		return store_manifest(self, turn, frame, id, err);
+	return tb_turn_reject(turn, frame, id, NULL, "a kind that storers don't take", err);
+}
+
+static tb_rc storer_tick(void *self, tb_turn *turn, uint64_t *ret_wait_ns, tb_err *err)
+{
+	(void)self;
+	(void)turn;
+	(void)err;
+	*ret_wait_ns = TB_NS_PER_S;
+	return TB_OK;
+}
+
+const tb_worker storer_worker = {
+	.name = "storer",
+	.summary = "Writes objects and manifests to the primary tier and keeps the catalog. Holds no key.",
+	.group = TB_GROUP_STORER,
+	.rows = tb_storer_rows,
+	.options_size = sizeof(tb_storer_config),
+	.open = storer_open,
+	.handle = storer_handle,
+	.tick = storer_tick,
+	.close = storer_close,
+};
