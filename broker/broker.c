@@ -40,7 +40,7 @@ static tb_broker *broker_new(const tb_broker_options *options, const tb_broker_o
 	broker->turn = tb_arena_new();
 	broker->started_ns = tb_real_ns(options->clock);
 	/* So that a volatile frame of an earlier life isn't taken for one of this. */
-	broker->volatile_next = (uint64_t)(tb_get32(options->run_id) >> 1) << 32;
+	broker->volatile_next = (uint64_t)(tb_get32(options->run_id) & 0x7fffffff) << 32;
 	for (unsigned i = 0; i < TB_GROUP_COUNT; i++)
 		broker->groups[i].row = tb_group_find(i);
 	tb_index_rotate(broker);
@@ -222,7 +222,7 @@ static tb_rc commit_rounds(tb_broker *broker, tb_err *err)
 			rc = append_batch(broker, err);
 		if (rc == TB_OK)
 			tb_asks_again(broker);
-		if (broker->failure.rc != TB_OK) {
+		if (rc == TB_OK && broker->failure.rc != TB_OK) {
 			*err = broker->failure;
 			rc = broker->failure.rc;
 		}
@@ -252,8 +252,10 @@ tb_rc tb_broker_commit(tb_broker *broker, tb_err *err)
 	if (broker->batch_count == 0 && !broker->changed)
 		return TB_OK;
 	tb_rc rc = commit_rounds(broker, err);
-	if (rc != TB_OK)
+	if (rc != TB_OK) {
+		broker->failure = *err;
 		return rc;
+	}
 	broker->changed = 0;
 	tb_tell_flush(broker);
 	tb_topics_flush(broker);

@@ -15,6 +15,10 @@
  * (the next request names an older turn), and once more after a restart of the broker: at least once. Finished is
  * finished once.
  *
+ * When the journal is at its limit, or its disk is full, events are held up: hello grants a window of no frames, a
+ * publisher that has one is told its numbers without progress, and is asked again when there is room. Puts that finish
+ * something are taken as long as the present file has room for them.
+ *
  * Topics: "durable/<stream>" bears TOLD frames, "health" the bodies of HEALTH frames, others what is announced. A stream
  * that the broker doesn't know has no name here: its publisher is told on "durable/#<hash, 16 hex digits>". */
 #ifndef TB_BROKER_BROKER_H

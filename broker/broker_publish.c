@@ -196,8 +196,8 @@ tb_rc tb_hello_decide(tb_broker *broker, tb_asking *ask, tb_span frames, tb_err 
 		rc = check_numbers(stream, request, err);
 	if (rc == TB_OK)
 		rc = check_window(broker, stream, err);
-	if (rc != TB_OK)
-		return rc;
+	if (rc != TB_OK || broker->no_room)
+		return rc; /* without room it is let in, and granted nothing */
 	if (stream == NULL || request->take_over || request->epoch != stream->epoch || !same_outbox(stream, request)) {
 		uint64_t first = stream != NULL ? stream->gathered + 1 : 1;
 		tb_epoch_gather(broker, request->stream, next_epoch(stream, request), first, request->outbox.data);
@@ -217,7 +217,7 @@ int tb_hello_tell(tb_broker *broker, tb_asking *ask, int final)
 	reply.status = &status;
 	reply.journal_id = tb_journal_name(broker);
 	reply.run_id = tb_run_name(broker);
-	if (ask->err.rc == TB_OK) {
+	if (ask->err.rc == TB_OK && ask->stream != NULL) {
 		reply.epoch = ask->stream->epoch;
 		reply.durable = ask->stream->durable;
 		reply.stored = ask->stream->stored;

@@ -4,6 +4,7 @@
 #define WAIT_MAX (30 * TB_NS_PER_S)
 #define ATTEMPTS_MAX 5u
 #define FRAME_LEASES 6u      /* a frame is held for so many lease times at most, also by a member that lives */
+#define LEASE_ROOM 4096u
 #define REJECTED_AT_ONCE (16u << 20)
 #define MEMBER_LEASES 60u    /* a member silent for so many is forgotten */
 
@@ -94,7 +95,7 @@ static void lease_group(tb_broker *broker, tb_asking *ask, int first)
 
 static void lease(tb_broker *broker, tb_asking *ask, int first)
 {
-	if (request_of(ask)->nothing)
+	if (request_of(ask)->nothing || tb_room_for_put(broker, LEASE_ROOM, 1, NULL) != TB_OK)
 		return;
 	switch (group_of(broker, ask)->row->lease) {
 	case TB_LEASE_STREAM:
@@ -168,6 +169,8 @@ tb_rc tb_take_decide(tb_broker *broker, tb_asking *ask, tb_span frames, tb_err *
 		rc = tb_ask_member(broker, request->group, request->member, &group, &member, err);
 	if (rc != TB_OK)
 		return rc;
+	if (member->turn == 0)
+		member->turn = request->turn > 0 ? request->turn : 1; /* 0 is said only by who has just started */
 	supersede(broker, ask);
 	release_lost(broker, group, member, request->turn);
 	reject_tired(broker, request->group);

@@ -184,7 +184,8 @@ static tb_rc no_such_stream(tb_archive *archive, const char *stream, tb_err *err
 	return TB_ENOTFOUND;
 }
 
-tb_rc tb_archive_list(tb_archive *archive, const char *stream, tb_archive_entry **ret_entries, size_t *ret_count, tb_err *err)
+tb_rc tb_archive_list(tb_archive *archive, const char *stream, tb_archive_entry **ret_entries, size_t *ret_count,
+                      tb_err *err)
 {
 	tb_rc rc = tb_stream_check(stream, err);
 	if (rc != TB_OK)
@@ -260,7 +261,8 @@ tb_rc tb_archive_private(tb_archive *archive, const Tb__Manifest *manifest, tb_a
 }
 
 /* Before anything is opened the bytes must be those that were named. */
-static tb_rc fetch_object(tb_archive *archive, const Tb__ObjectRef *object, const char *path, tb_buf *ret_bytes, tb_err *err)
+static tb_rc fetch_object(tb_archive *archive, const Tb__ObjectRef *object, const char *path, tb_buf *ret_bytes,
+                          tb_err *err)
 {
 	tb_rc rc = archive->tier->get(archive->tier, path, TB_OBJECT_MAX, ret_bytes, err);
 	if (rc == TB_ENOTFOUND) {
@@ -279,7 +281,8 @@ static tb_rc fetch_object(tb_archive *archive, const Tb__ObjectRef *object, cons
 	return TB_ECORRUPT;
 }
 
-tb_rc tb_archive_object(tb_archive *archive, const Tb__ObjectRef *object, tb_content content, tb_buf *ret_plain, tb_err *err)
+tb_rc tb_archive_object(tb_archive *archive, const Tb__ObjectRef *object, tb_content content, tb_buf *ret_plain,
+                        tb_err *err)
 {
 	if (archive->keyring == NULL)
 		return tb_fail(err, TB_EKEY, "objects are sealed, and no identity was given");
@@ -308,10 +311,11 @@ static tb_rc newest_name(void *context, const char *name, uint64_t size, tb_err 
 	(void)size;
 	(void)err;
 	char *newest = context;
+	size_t room = strlen(name) + 1;
 	const char *number = strrchr(name, '/') + 1;
-	if (strspn(number, "0123456789") == 20 && number[20] == '\0' && strlen(name) < TB_MANIFEST_PATH &&
-	    strcmp(name, newest) > 0)
-		strcpy(newest, name);
+	if (strspn(number, "0123456789") == 20 && number[20] == '\0' && room <= TB_MANIFEST_PATH && strcmp(name,
+	                                                                                                   newest) > 0)
+		memcpy(newest, name, room);
 	return TB_OK;
 }
 

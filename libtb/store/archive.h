@@ -37,7 +37,8 @@ int tb_archive_is(const tb_archive_entry *entry, const char *prefix); /* of that
 tb_rc tb_archive_streams(tb_archive *archive, char ***ret_names, size_t *ret_count, tb_err *err);
 /* A stream's manifests by last number, then segments before backups. Free with free. TB_ENOTFOUND: no such stream; the
  * hint names those there are. Names that aren't manifests' are skipped (verify names them). */
-tb_rc tb_archive_list(tb_archive *archive, const char *stream, tb_archive_entry **ret_entries, size_t *ret_count, tb_err *err);
+tb_rc tb_archive_list(tb_archive *archive, const char *stream, tb_archive_entry **ret_entries, size_t *ret_count,
+                      tb_err *err);
 /* Reads and checks one. Its own fields must agree with its name: TB_ECORRUPT. */
 tb_rc tb_archive_manifest(tb_archive *archive, const char *stream, const tb_archive_entry *entry, tb_arena *arena,
                           Tb__Manifest **ret_manifest, uint8_t ret_hash[TB_HASH_SIZE], tb_err *err);
@@ -46,7 +47,8 @@ tb_rc tb_archive_private(tb_archive *archive, const Tb__Manifest *manifest, tb_a
                          Tb__ManifestPrivate **ret_private, tb_err *err);
 /* An object by name: fetched, its name and size checked, opened. TB_ENOTFOUND says "payload missing", which object and
  * where it looked; TB_ECORRUPT names the object. */
-tb_rc tb_archive_object(tb_archive *archive, const Tb__ObjectRef *object, tb_content content, tb_buf *ret_plain, tb_err *err);
+tb_rc tb_archive_object(tb_archive *archive, const Tb__ObjectRef *object, tb_content content, tb_buf *ret_plain,
+                        tb_err *err);
 /* The newest head of a stream. TB_ENOTFOUND; TB_ECORRUPT, TB_EKEY when it is damaged. */
 tb_rc tb_archive_head(tb_archive *archive, const char *stream, tb_head *ret_head, tb_err *err);
 
@@ -64,7 +66,8 @@ typedef struct tb_archived_event {
 typedef tb_rc (*tb_archived_event_fn)(void *context, const tb_archived_event *event, tb_err *err);
 /* The events of one opened segment, which is checked first. Rejected events don't move the effective time. Of the
  * manifest only stream, backup, from, to, time_from_ns and rejected are looked at. */
-tb_rc tb_segment_events(tb_span plain, const Tb__Manifest *manifest, tb_archived_event_fn each, void *context, tb_err *err);
+tb_rc tb_segment_events(tb_span plain, const Tb__Manifest *manifest, tb_archived_event_fn each, void *context,
+                        tb_err *err);
 /* to: inclusive. ret_last: the highest number given (from - 1 when none). TB_ECORRUPT when a segment in between is
  * missing or damaged: names it. An end before `to` is no error. */
 tb_rc tb_archive_events(tb_archive *archive, const char *stream, uint64_t from, uint64_t to, tb_archived_event_fn each,

@@ -98,7 +98,8 @@ static tb_rc walk_frame(struct walk *walk, const tb_frame *frame, tb_err *err)
 	return rc;
 }
 
-tb_rc tb_segment_events(tb_span plain, const Tb__Manifest *manifest, tb_archived_event_fn each, void *context, tb_err *err)
+tb_rc tb_segment_events(tb_span plain, const Tb__Manifest *manifest, tb_archived_event_fn each, void *context,
+                        tb_err *err)
 {
 	struct walk walk = { manifest, each, context, manifest->time_from_ns, 0 };
 	tb_rc rc = tb_segment_check(plain, manifest, err);

@@ -29,7 +29,8 @@ static void tell_progress(struct restore *restore, int last)
 }
 
 /* What the repository should hold and doesn't is damage, whichever way it shows. */
-static tb_rc read_object(struct restore *restore, const Tb__ObjectRef *object, tb_content content, tb_buf *ret_plain, tb_err *err)
+static tb_rc read_object(struct restore *restore, const Tb__ObjectRef *object, tb_content content, tb_buf *ret_plain,
+                         tb_err *err)
 {
 	tb_rc rc = tb_archive_object(restore->archive, object, content, ret_plain, err);
 	if (rc == TB_OK) {
@@ -57,7 +58,8 @@ static tb_rc name_place(tb_err *err, tb_rc rc, const char *place)
 	return rc;
 }
 
-static tb_rc compare_sum(struct restore *restore, tb_span recorded, const char *id, uint64_t from, uint64_t to, tb_err *err)
+static tb_rc compare_sum(struct restore *restore, tb_span recorded, const char *id, uint64_t from, uint64_t to,
+                         tb_err *err)
 {
 	if (recorded.size != sizeof(tb_sum))
 		return TB_OK;

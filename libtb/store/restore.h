@@ -56,7 +56,8 @@ tb_rc tb_plan_open(tb_restore_plan *plan, tb_archive *archive, const tb_restore_
 tb_rc tb_plan_way(tb_restore_plan *plan, const tb_archive_entry *base, tb_err *err);
 void tb_plan_drop(tb_restore_plan *plan);
 /* Reads a manifest; one that is gone or not signed by this instance's signer is TB_ECORRUPT here. */
-tb_rc tb_plan_manifest(tb_restore_plan *plan, const tb_archive_entry *entry, tb_arena *arena, Tb__Manifest **ret_manifest,
+tb_rc tb_plan_manifest(tb_restore_plan *plan, const tb_archive_entry *entry, tb_arena *arena,
+                       Tb__Manifest **ret_manifest,
                        uint8_t ret_hash[TB_HASH_SIZE], tb_err *err);
 /* As much of a manifest as reading the segment's events needs; borrows from row. */
 Tb__Manifest tb_row_manifest(const tb_restore_plan *plan, const tb_segment_row *row);

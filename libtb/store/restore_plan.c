@@ -5,7 +5,8 @@
 #include <stdlib.h>
 
 /* In a repository that opened with this identity, a manifest whose signature doesn't hold was altered. */
-tb_rc tb_plan_manifest(tb_restore_plan *plan, const tb_archive_entry *entry, tb_arena *arena, Tb__Manifest **ret_manifest,
+tb_rc tb_plan_manifest(tb_restore_plan *plan, const tb_archive_entry *entry, tb_arena *arena,
+                       Tb__Manifest **ret_manifest,
                        uint8_t ret_hash[TB_HASH_SIZE], tb_err *err)
 {
 	tb_rc rc = tb_archive_manifest(plan->archive, plan->stream, entry, arena, ret_manifest, ret_hash, err);
@@ -46,7 +47,8 @@ static tb_rc look_at_entries(tb_restore_plan *plan, tb_err *err)
 {
 	tb_rc rc = tb_archive_list(plan->archive, plan->stream, &plan->entries, &plan->entry_count, err);
 	if (rc == TB_ENOTFOUND && (plan->has_head || plan->has_remembered))
-		return tb_fail(err, TB_ECORRUPT, "all manifests of stream %s are gone from the repository, but event %llu was stored",
+		return tb_fail(err, TB_ECORRUPT,
+		               "all manifests of stream %s are gone from the repository, but event %llu was stored",
 		               plan->stream, tb_ull(known_last(plan)));
 	if (rc == TB_OK)
 		plan->stored_last = plan->entries[plan->entry_count - 1].last;
@@ -124,7 +126,8 @@ static tb_rc event_of_number(tb_restore_plan *plan, uint64_t event, tb_err *err)
 		return TB_OK;
 	if (event <= known_last(plan))
 		return cut_short(plan, known_last(plan), err);
-	return tb_fail(err, TB_ENOTFOUND, "event %llu of stream %s isn't stored yet: the newest stored is %llu", tb_ull(event),
+	return tb_fail(err, TB_ENOTFOUND, "event %llu of stream %s isn't stored yet: the newest stored is %llu",
+	               tb_ull(event),
 	               plan->stream, tb_ull(plan->stored_last));
 }
 

@@ -257,7 +257,8 @@ static tb_rc write_json_file(tb_sink *sink, tb_state *state, tb_restored *restor
 	tb_auto(tb_buf_drop) tb_buf beside = { 0 };
 	name_beside(sink, "restoring", &beside);
 	disk->unlink(disk, tb_buf_text(&beside), NULL); /* of a process that had our number and was killed */
-	tb_rc rc = disk->open(disk, tb_buf_text(&beside), TB_DISK_WRITE | TB_DISK_CREATE | TB_DISK_EXCLUSIVE | TB_DISK_PRIVATE,
+	tb_rc rc = disk->open(disk, tb_buf_text(&beside),
+	                      TB_DISK_WRITE | TB_DISK_CREATE | TB_DISK_EXCLUSIVE | TB_DISK_PRIVATE,
 	                      &out.file, err);
 	if (rc != TB_OK)
 		return rc;

@@ -45,7 +45,8 @@ static tb_rc fill_row(tb_restore_plan *plan, const Tb__Manifest *manifest, tb_se
 	return TB_OK;
 }
 
-static tb_rc read_row(tb_restore_plan *plan, const tb_archive_entry *entry, tb_arena *arena, tb_segment_row *row, tb_err *err)
+static tb_rc read_row(tb_restore_plan *plan, const tb_archive_entry *entry, tb_arena *arena, tb_segment_row *row,
+                      tb_err *err)
 {
 	Tb__Manifest *manifest;
 	tb_rc rc = tb_plan_manifest(plan, entry, arena, &manifest, row->hash, err);
@@ -58,8 +59,10 @@ static tb_rc read_row(tb_restore_plan *plan, const tb_archive_entry *entry, tb_a
 	return rc;
 }
 
-/* Numbers dense, the chain forward, and where two manifests are neighbours in it, the later one bears the other's hash. */
-static tb_rc check_neighbours(const tb_restore_plan *plan, const tb_segment_row *before, const tb_segment_row *row, tb_err *err)
+/* Numbers dense, the chain forward; and where two manifests are neighbours in it, the later one bears the other's
+ * hash. */
+static tb_rc check_neighbours(const tb_restore_plan *plan, const tb_segment_row *before, const tb_segment_row *row,
+                              tb_err *err)
 {
 	if (row->from > before->to + 1)
 		return tb_fail(err, TB_ECORRUPT, "events %llu..%llu of stream %s are in no segment", tb_ull(before->to + 1),
@@ -164,7 +167,8 @@ static tb_rc check_full(const tb_restore_plan *plan, tb_err *err)
 {
 	const Tb__Manifest *full = plan->full;
 	if (full->from == 0 || full->from > full->to + 1)
-		return tb_fail(err, TB_ECORRUPT, "backup %s can't be replayed from event %llu", full->backup, tb_ull(full->from));
+		return tb_fail(err, TB_ECORRUPT, "backup %s can't be replayed from event %llu", full->backup,
+		               tb_ull(full->from));
 	if (plan->full_private->n_chunks != 0 && plan->full_private->n_chunks != full->n_objects)
 		return tb_fail(err, TB_ECORRUPT, "backup %s names %zu objects and describes %zu", full->backup, full->n_objects,
 		               plan->full_private->n_chunks);

@@ -20,7 +20,9 @@ tb_damage *tb_check_damage(tb_check *check, const char *code, const char *path, 
 		check->damages = tb_realloc(check->damages, check->damage_capacity * sizeof(*check->damages));
 	}
 	tb_damage *damage = &check->damages[check->damage_count++];
-	*damage = (tb_damage){ .code = code, .path = tb_strdup(path), .detail = tb_strdup(detail), .stream = stream, .row = row };
+	*damage = (tb_damage){ .code = code, .stream = stream, .row = row };
+	damage->path = tb_strdup(path);
+	damage->detail = tb_strdup(detail);
 	return damage;
 }
 

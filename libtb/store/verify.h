@@ -2,8 +2,8 @@
  *
  * quick  names, sizes, presence, signatures, chains, heads (and the remembered heads, with a catalog)
  * full   also every byte of every object against its name
- * Each finding names what is wrong, and the backups and event numbers that it hits. Sound bytes of a wrong content can't
- * be: a name is the hash of the bytes. Whether a wrap really opens is known only with an identity.
+ * Each finding names what is wrong, and the backups and event numbers that it hits. Whether a wrapped key really opens
+ * is known only with an identity.
  *
  * Memory: about 110 bytes an object that manifests name, and 250 a manifest. */
 #ifndef TB_STORE_VERIFY_H
@@ -40,7 +40,8 @@ typedef struct tb_verified {
 } tb_verified;
 
 /* Findings come at the end of the work, when all that bears on what can still be restored is known. With options.stream
- * orphans aren't looked for: other streams' objects would be among them. TB_OK also when there is damage: look at findings. */
+ * orphans aren't looked for: other streams' objects would be among them. TB_OK also when there is damage:
+ * look at findings. */
 tb_rc tb_verify(tb_archive *archive, const tb_verify_options *options, tb_verified *ret_verified, tb_err *err);
 
 #endif

@@ -60,7 +60,8 @@ static tb_rc try_key(struct wraps *wraps, const tb_check_row *row, int *ret_open
 	Tb__Manifest *manifest;
 	Tb__ManifestPrivate *private;
 	uint8_t hash[TB_HASH_SIZE];
-	tb_rc rc = tb_archive_manifest(check->archive, check->streams[wraps->stream].name, &row->entry, arena, &manifest, hash,
+	tb_rc rc = tb_archive_manifest(check->archive, check->streams[wraps->stream].name, &row->entry, arena, &manifest,
+	                               hash,
 	                               err);
 	if (rc == TB_OK && manifest->private_box.len != 0) {
 		rc = tb_archive_private(check->archive, manifest, arena, &private, err);

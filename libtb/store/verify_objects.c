@@ -32,13 +32,15 @@ static int same_object(const tb_check *check, const tb_check_object *object, con
 	return object < check->objects + check->object_count && memcmp(object->name, first->name, TB_OBJECT_NAME) == 0;
 }
 
-static void hit_object(tb_check *check, const tb_check_object *object, const char *code, const char *path, const char *why)
+static void hit_object(tb_check *check, const tb_check_object *object, const char *code, const char *path,
+                       const char *why)
 {
 	tb_check_row_at(check, object->stream, object->row)->bad = 1;
 	tb_check_damage(check, code, path, object->stream, object->row, "%s", why);
 }
 
-static tb_rc read_bytes(tb_check *check, const tb_check_object *first, const char *path, const char **ret_fault, tb_err *err)
+static tb_rc read_bytes(tb_check *check, const tb_check_object *first, const char *path, const char **ret_fault,
+                        tb_err *err)
 {
 	tb_auto(tb_buf_drop) tb_buf bytes = { 0 };
 	uint8_t name[TB_OBJECT_NAME], period[TB_PERIOD_ID];

@@ -1,8 +1,8 @@
 /* Which events can't be restored any more.
  *
- * Event N is reached from a full backup at E ≤ N whose replay begins at R, or from nothing (E = 0, R = 1), when no number
- * in R..N is lost. So a lost segment a..b takes everything from a up to the next full backup that doesn't need it; and a
- * lost backup takes nothing as long as an older one, or the beginning, still leads there. */
+ * Event N is reached from a full backup at E ≤ N whose replay begins at R, or from nothing (E = 0, R = 1), when no
+ * number in R..N is lost. So a lost segment a..b takes everything from a up to the next full backup that doesn't need
+ * it; and a lost backup takes nothing as long as an older one, or the beginning, still leads there. */
 #include "store/verify_parts.h"
 
 static int overlaps(uint64_t a_from, uint64_t a_to, uint64_t b_from, uint64_t b_to)
@@ -35,7 +35,7 @@ static int reached(const tb_check_stream *stream, uint64_t number)
 		return 1;
 	for (size_t i = 0; i < stream->row_count; i++) {
 		const tb_check_row *row = &stream->rows[i];
-		if (is_base(row) && row->to <= number && (row->from > number || whole(stream, row->from, number)))
+		if (is_base(row) && row->to <= number && whole(stream, row->from, number))
 			return 1;
 	}
 	return 0;

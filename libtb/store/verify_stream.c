@@ -53,7 +53,8 @@ static void note_unreadable(tb_check *check, uint32_t stream, uint32_t at, tb_rc
 	tb_check_row_path(check, stream, at, path);
 	row->bad = 1;
 	row->to = row->entry.last;
-	const char *code = rc == TB_EKEY ? "manifest signature" : rc == TB_ENOTFOUND ? "manifest missing" : "manifest damaged";
+	const char *code = rc == TB_EKEY ? "manifest signature" : rc == TB_ENOTFOUND ? "manifest missing" :
+		"manifest damaged";
 	tb_check_damage(check, code, path, stream, at, "%s", why->text);
 }
 
@@ -117,7 +118,8 @@ static void note_overlap(tb_check *check, uint32_t index, uint32_t at, uint64_t 
 	tb_check_row_path(check, index, at, path);
 	tb_check_row *row = tb_check_row_at(check, index, at);
 	row->bad = 1;
-	tb_check_damage(check, "segment gap", path, index, at, "it begins at event %llu, but the segment before it goes to %llu",
+	tb_check_damage(check, "segment gap", path, index, at,
+	                "it begins at event %llu, but the segment before it goes to %llu",
 	                tb_ull(row->from), tb_ull(before));
 }
 
@@ -209,7 +211,8 @@ static tb_check_gap *gap_between(tb_check_stream *stream, const tb_check_row *be
 	return NULL;
 }
 
-static void note_missing(tb_check *check, uint32_t index, const tb_check_row *before, const tb_check_row *after, uint64_t from,
+static void note_missing(tb_check *check, uint32_t index, const tb_check_row *before, const tb_check_row *after,
+                         uint64_t from,
                          uint64_t to)
 {
 	tb_check_gap *gap = gap_between(stream_at(check, index), before, after);
@@ -237,7 +240,8 @@ static uint64_t unreadable_between(const tb_check_stream *stream, const tb_check
 	return count;
 }
 
-static void check_hole(tb_check *check, uint32_t index, const tb_check_row *before, const tb_check_row *after, uint64_t from,
+static void check_hole(tb_check *check, uint32_t index, const tb_check_row *before, const tb_check_row *after,
+                       uint64_t from,
                        uint64_t to)
 {
 	if (from <= to && to - from + 1 > unreadable_between(stream_at(check, index), before, after))
@@ -310,7 +314,8 @@ static tb_rc check_head(tb_check *check, uint32_t index, tb_err *err)
 	}
 	if (newest_chain(stream) > now.chain) {
 		char detail[160];
-		snprintf(detail, sizeof(detail), "the head names manifest %llu as the newest, but there are manifests up to %llu",
+		snprintf(detail, sizeof(detail),
+		         "the head names manifest %llu as the newest, but there are manifests up to %llu",
 		         tb_ull(now.chain), tb_ull(newest_chain(stream)));
 		note_head(check, index, "rolled back", detail);
 	}
@@ -329,8 +334,9 @@ static void check_remembered(tb_check *check, uint32_t index)
 	if (remembered->chain <= newest)
 		return;
 	tb_damage *damage = tb_check_damage(check, "rolled back", "", index, TB_NO_ROW,
-	                                    "the repository ends at manifest %llu, event %llu, but manifest %llu, event %llu, "
-	                                    "was stored", tb_ull(newest), tb_ull(stream->last), tb_ull(remembered->chain),
+	                                    "the repository ends at manifest %llu, event %llu, but manifest %llu, "
+	                                    "event %llu, was stored", tb_ull(newest), tb_ull(stream->last),
+	                                    tb_ull(remembered->chain),
 	                                    tb_ull(remembered->last));
 	if (remembered->last <= stream->last)
 		return;

@@ -1,8 +1,9 @@
 /* A small repository of one stream, and a model that knows its state at every event. For tests of archive, restore and
  * verify: the model keeps what each event does and works the rest out by brute force.
  *
- * Events are puts and deletes of a dozen keys, some other kinds, and some that were rejected. Their times repeat, go back,
- * and now and then run days ahead. Full backups are fuzzy: each key as it was at another moment of replay_from..to. */
+ * Events are puts and deletes of a dozen keys, some other kinds, and some that were rejected. Their times repeat, go
+ * back, and now and then run days ahead. Full backups are fuzzy: each key as it was at another moment of
+ * replay_from..to. */
 #ifndef TESTS_REPOSITORY_BUILDER_H
 #define TESTS_REPOSITORY_BUILDER_H
 
@@ -60,7 +61,8 @@ static inline tb_span model_value(uint64_t number)
 		return tb_span_of("", 0);
 	if (number % 7 == 0)
 		return tb_span_of("\x80\x81\"=\n", 5);
-	snprintf(value, sizeof(values[0]), "value \"%llu\" %0*d", (unsigned long long)number, number % 19 == 0 ? 300 : 1, 0);
+	snprintf(value, sizeof(values[0]), "value \"%llu\" %0*d", (unsigned long long)number, number % 19 == 0 ? 300 : 1,
+	         0);
 	return tb_span_text(value);
 }
 
@@ -188,7 +190,8 @@ static inline void repository_open(struct repository *repository)
 	must(tb_key_write(tb_disk_system(), repository->identity, repository->keys.identity, &err));
 	must(tb_tier_open(tb_disk_system(), repository->url, 1, &repository->tier, &err));
 	must(tb_repository_make(repository->tier, repository->keys.repository, &err));
-	must(repository->tier->put(repository->tier, repository->keys.wrap_path, tb_buf_span(&repository->keys.wrap), &err));
+	must(repository->tier->put(repository->tier, repository->keys.wrap_path, tb_buf_span(&repository->keys.wrap),
+	                           &err));
 	repository->sealer = tb_sealer_new(1);
 }
 
@@ -240,7 +243,8 @@ static inline void put_manifest(struct repository *repository, struct built *bui
 	private->sum = (ProtobufCBinaryData){ sizeof(sum.bytes), sum.bytes };
 	private->keys = model_keys(built->to);
 	size_t size = tb__manifest_private__pack(private, plain);
-	must(tb_seal(repository->sealer, TB_CONTENT_PRIVATE, tb_span_of(plain, size), &repository->keys.period, &box, name, &err));
+	must(tb_seal(repository->sealer, TB_CONTENT_PRIVATE, tb_span_of(plain, size), &repository->keys.period, &box,
+	             name, &err));
 	manifest->format = TB_MANIFEST_FORMAT;
 	manifest->repository = (ProtobufCBinaryData){ TB_REPOSITORY_ID, repository->keys.repository };
 	manifest->stream = (char *)STREAM;
@@ -313,8 +317,8 @@ static inline struct built *add_segment(struct repository *repository, uint64_t 
 	return built;
 }
 
-/* A full backup at the last number. Key i is read when i/12 of the span has been applied, so the chunks are of no one
- * moment. replay_from = last + 1: they are of the last one. */
+/* A full backup at the last number. Each key is read when another part of the span has been applied, so the chunks are
+ * of no one moment. replay_from = last + 1: they are of the last one. */
 static inline struct built *add_full(struct repository *repository, uint64_t replay_from)
 {
 	struct built *built = new_built(repository, 1, replay_from, repository->last);
@@ -325,7 +329,7 @@ static inline struct built *add_full(struct repository *repository, uint64_t rep
 	Tb__ObjectRef refs[3], *ref_list[3];
 	Tb__ChunkPrivate chunks[3], *chunk_list[3];
 	for (size_t i = 0; i < MODEL_KEYS; i++) {
-		uint64_t read_at = replay_from - 1 + (built->to + 1 - replay_from) * i / MODEL_KEYS;
+		uint64_t read_at = replay_from - 1 + (built->to + 1 - replay_from) * ((i * 5 + 2) % 13) / 12;
 		uint64_t put = model_put_of(i, read_at);
 		if (put != 0)
 			tb_chunker_add(&chunkers[i * 3 / MODEL_KEYS], model_key(i), model_value(put));
@@ -351,8 +355,8 @@ static inline struct built *add_full(struct repository *repository, uint64_t rep
 	return built;
 }
 
-/* What the tests share: events 1..60 in segments of uneven sizes, a full backup at 26 that is fuzzy from 12 on, and one at
- * 44 with nothing to lay over. Manifests: [0] 1..7 [1] 8 [2] 9..20 [3] 21..26 [4] full 12..26 [5] 27..35 [6] 36..44
+/* What the tests share: events 1..60 in segments of uneven sizes, a full backup at 26 that is fuzzy from 12 on, and one
+ * at 44 with nothing to lay over. Manifests: [0] 1..7 [1] 8 [2] 9..20 [3] 21..26 [4] full 12..26 [5] 27..35 [6] 36..44
  * [7] full 45..44 [8] 45..50 [9] 51..60. */
 static inline void repository_make(struct repository *repository)
 {

@@ -81,7 +81,8 @@ Test(archive, with_the_verifying_key_alone_manifests_are_read_and_objects_are_no
 	Tb__Manifest *manifest;
 	uint8_t hash[TB_HASH_SIZE];
 	tb_buf plain = { 0 };
-	must(tb_archive_open(tb_disk_system(), repository.url, NULL, tb_key_public(repository.keys.instance), &archive, &err));
+	must(tb_archive_open(tb_disk_system(), repository.url, NULL, tb_key_public(repository.keys.instance), &archive,
+	                     &err));
 	must(tb_archive_list(archive, STREAM, &entries, &count, &err));
 	must(tb_archive_manifest(archive, STREAM, &entries[0], arena, &manifest, hash, &err));
 	cr_assert_eq(tb_archive_object(archive, manifest->objects[0], TB_CONTENT_SEGMENT, &plain, &err), TB_EKEY);
@@ -115,7 +116,7 @@ Test(archive, a_manifest_under_another_name_is_noticed)
 	Tb__Manifest *manifest;
 	uint8_t hash[TB_HASH_SIZE];
 	tb_archive_entry entry = { .last = 8, .type = tb_backup_type_find("SEGMENT") };
-	strcpy(entry.id, built->id);
+	memcpy(entry.id, built->id, sizeof(entry.id));
 	cr_assert_eq(tb_archive_manifest(archive, STREAM, &entry, arena, &manifest, hash, &err), TB_ECORRUPT);
 	cr_assert_not_null(strstr(err.text, path), "%s", err.text);
 	tb_buf_drop(&bytes);

@@ -1,6 +1,7 @@
 #include "fault/repository_builder.h"
 
 #include "leaks.h"
+#include "store/restore.h"
 #include "tb/restore.h"
 
 #include <dirent.h>
@@ -474,7 +475,8 @@ static void never_wrong(const char *path, size_t step)
 			tb_restored restored;
 			tb_rc rc = tb_restore(&options, &restored, &err);
 			refused += rc != TB_OK;
-			cr_assert(rc == TB_OK ? is_state(&restored, latest ? 60 : 57) : is_refusal(rc, &err), "%s bit %zu: %s", path,
+			cr_assert(rc == TB_OK ? is_state(&restored, latest ? 60 : 57) : is_refusal(rc, &err), "%s bit %zu: %s",
+			          path,
 			          bit, err.text);
 		}
 		flip_bit(&repository, path, bit);
@@ -519,6 +521,71 @@ Test(restore, a_manifest_of_another_history_breaks_the_chain)
 	tb_restored restored;
 	cr_assert_eq(tb_restore(&options, &restored, &err), TB_ECORRUPT);
 	cr_assert_not_null(strstr(err.text, "chain"), "%s", err.text);
+}
+
+/* The state */
+
+Test(restore, more_deltas_than_are_kept_at_once_leave_the_last_of_each_key)
+{
+	enum { EVENTS = 70000, KEYS = 100 };
+	tb_state state;
+	tb_buf frames = { 0 };
+	size_t *ends = tb_alloc((EVENTS + 1) * sizeof(*ends));
+	ends[0] = 0;
+	must(tb_state_open(&state, below("scratch/state"), &err));
+	for (uint64_t i = 1; i <= EVENTS; i++) {
+		char key[16], value[16];
+		tb_event event;
+		tb_event_default(&event, TB_EVENT_DELTA);
+		snprintf(key, sizeof(key), "%d", (int)(i % KEYS));
+		snprintf(value, sizeof(value), "%d", (int)i);
+		event.body.delta.key = (tb_bytes){ key, strlen(key) };
+		event.body.delta.remove = i % 3 == 0;
+		if (!event.body.delta.remove)
+			event.body.delta.value = (tb_bytes){ value, strlen(value) };
+		must(tb_event_pack(&frames, &event, NOW, NULL, &err));
+		ends[i] = frames.size;
+	}
+	for (uint64_t i = 1; i <= EVENTS; i++) {
+		tb_archived_event event = { .number = i };
+		event.canonical = tb_span_of(frames.data + ends[i - 1], ends[i] - ends[i - 1]);
+		must(tb_state_event(&state, &event, &err));
+	}
+	must(tb_state_flush(&state, &err));
+	tb_sum sum = { 0 };
+	uint64_t keys = 0;
+	for (uint64_t i = EVENTS - KEYS + 1; i <= EVENTS; i++) {
+		char key[16], value[16];
+		if (i % 3 == 0)
+			continue;
+		snprintf(key, sizeof(key), "%d", (int)(i % KEYS));
+		snprintf(value, sizeof(value), "%d", (int)i);
+		tb_sum_add(&sum, tb_span_text(key), tb_span_text(value));
+		keys++;
+	}
+	cr_assert_eq(state.keys, keys);
+	cr_assert_eq(memcmp(&state.sum, &sum, sizeof(sum)), 0);
+	tb_state_close(&state);
+	must(tb_disk_remove_tree(tb_disk_system(), below("scratch/state"), &err));
+	tb_buf_drop(&frames);
+	free(ends);
+}
+
+Test(restore, kinds_that_are_not_in_this_version_stop_it_with_their_number)
+{
+	tb_state state;
+	tb_event event;
+	tb_buf canonical = { 0 };
+	must(tb_state_open(&state, below("scratch/state"), &err));
+	tb_event_default(&event, TB_EVENT_RESET);
+	event.body.reset.commit = 1;
+	must(tb_event_pack(&canonical, &event, NOW, NULL, &err));
+	tb_archived_event archived = { .number = 12, .canonical = tb_buf_span(&canonical) };
+	cr_assert_eq(tb_state_event(&state, &archived, &err), TB_EUNSUPPORTED);
+	cr_assert_not_null(strstr(err.text, "event 12 is of kind reset"), "%s", err.text);
+	tb_state_close(&state);
+	must(tb_disk_remove_tree(tb_disk_system(), below("scratch/state"), &err));
+	tb_buf_drop(&canonical);
 }
 
 /* Rolled back */
@@ -591,6 +658,26 @@ Test(restore, another_history_than_the_remembered_one_is_refused)
 	options.catalog = repository.catalog;
 	cr_assert_eq(tb_restore(&options, &restored, &err), TB_ECORRUPT);
 	cr_assert_not_null(strstr(err.text, "isn't the one that was stored"), "%s", err.text);
+}
+
+Test(restore, a_newest_manifest_that_the_head_does_not_name_is_refused)
+{
+	struct built *ninth = &repository.built[8], tenth = repository.built[9];
+	file_remove(&repository, tenth.path);
+	repository.built_count--; /* written anew after the same past: the chain is whole, the head is the first one's */
+	repository.last = 50;
+	memcpy(repository.before, ninth->head.manifest_hash, TB_HASH_SIZE);
+	file_remove(&repository, "heads/book/00000000000000000010");
+	add_segment(&repository, 10);
+	file_remove(&repository, "heads/book/00000000000000000010");
+	put_head(&repository, &tenth);
+	tb_restore_options options = options_of(TB_AT_EVENT, 57, "null:");
+	tb_restored restored;
+	cr_assert_eq(tb_restore(&options, &restored, &err), TB_ECORRUPT);
+	cr_assert_not_null(strstr(err.text, "isn't the one that the head names"), "%s", err.text);
+	options.event = 50;
+	must(tb_restore(&options, &restored, &err));
+	cr_assert(is_state(&restored, 50));
 }
 
 Test(restore, manifests_newer_than_the_head_count_as_stored)

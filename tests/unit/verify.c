@@ -55,7 +55,8 @@ static void note_progress(void *context, uint64_t done, uint64_t all)
 static tb_rc run_with(int full, const char *catalog, const char *stream, const tb_key *identity)
 {
 	tb_archive *archive;
-	must(tb_archive_open(tb_disk_system(), repository.url, identity, tb_key_public(repository.keys.instance), &archive, &err));
+	must(tb_archive_open(tb_disk_system(), repository.url, identity, tb_key_public(repository.keys.instance),
+	                     &archive, &err));
 	tb_verify_options options = { .full = full, .catalog = catalog, .stream = stream, .finding = take,
 	                              .progress = note_progress };
 	finding_count = 0;
@@ -82,7 +83,8 @@ static void must_find(const char *code, const char *path, const struct built *bu
 	cr_assert_str_eq(findings[i].stream, STREAM);
 	cr_assert_str_eq(findings[i].backup, built ? built->id : "");
 	cr_assert_str_eq(findings[i].type, built == NULL ? "" : built->is_full ? "FULL" : "SEGMENT");
-	cr_assert(findings[i].from == from && findings[i].to == to, "%d..%d: %s", (int)findings[i].from, (int)findings[i].to,
+	cr_assert(findings[i].from == from && findings[i].to == to, "%d..%d: %s", (int)findings[i].from,
+	          (int)findings[i].to,
 	          findings[i].detail);
 	cr_assert_neq(findings[i].detail[0], '\0');
 }

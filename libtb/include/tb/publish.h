@@ -41,9 +41,12 @@ typedef struct tb_publisher_figures {
 	uint64_t frames_sent, went_back;   /* frames given to the bus; times it had to go back for lost ones */
 } tb_publisher_figures;
 
-/* Opens the outbox and starts the background thread. Works while the broker is down when the outbox has been used
- * before; a new outbox of an unknown stream begins at 1. TB_EBUSY: the outbox is open elsewhere. TB_ECORRUPT: it is
- * damaged. TB_EUNSUPPORTED: it holds undelivered events from before the host's last boot. */
+/* Opens the outbox and starts the background thread. Works while the broker is down: an outbox that has been used before
+ * goes on at its next number. Where the broker has to say first how numbers go on (a new outbox, or the first opening
+ * after the host's boot) it is waited for two seconds; without its answer they go on provisionally, in a new outbox from
+ * 1, and should the broker then know the stream otherwise that is a lasting failure.
+ * TB_EBUSY: the outbox is open elsewhere. TB_ECORRUPT: it is damaged. TB_EUNSUPPORTED: it holds undelivered events from
+ * before the host's last boot, or others than the broker has under the same numbers. */
 tb_rc tb_publisher_open(const tb_publisher_options *options, tb_publisher **ret_publisher, tb_err *err);
 
 /* Stops the thread and closes the outbox; what isn't durable yet stays in it and goes out at the next opening. NULL is
@@ -51,7 +54,8 @@ tb_rc tb_publisher_open(const tb_publisher_options *options, tb_publisher **ret_
 void tb_publisher_close(tb_publisher *publisher);
 
 /* Accept one event. TB_EINVAL: it breaks a rule (the sentence says which). TB_EFULL: the outbox is full: nothing was
- * taken; the broker is away or too slow. TB_EFENCED: a newer process publishes this stream. ret_number may be NULL. */
+ * taken; the broker is away or too slow. TB_EFENCED: a newer process publishes this stream. After a lasting failure:
+ * that one. ret_number may be NULL. */
 tb_rc tb_publish(tb_publisher *publisher, const tb_event *event, uint64_t *ret_number, tb_err *err);
 
 /* The common ones. Time is now. */
@@ -62,7 +66,8 @@ tb_rc tb_publish_delete(tb_publisher *publisher, const void *key, size_t key_siz
 /* An event as its canonical bytes (proto/events.proto): checked, not changed. */
 tb_rc tb_publish_canonical(tb_publisher *publisher, const void *canonical, size_t size, uint64_t *ret_number, tb_err *err);
 
-/* Until that number (0: the last accepted) has the promise. TB_ETIMEOUT, TB_EFENCED, or the publisher's lasting failure. */
+/* Until that number (0: the last accepted) has the promise. TB_ETIMEOUT; TB_EINVAL: it was not accepted yet; TB_EFENCED or
+ * another lasting failure of the publisher; TB_EINTERRUPTED: it is being closed. */
 tb_rc tb_publisher_wait(tb_publisher *publisher, uint64_t number, tb_promise promise, uint64_t timeout_ns, tb_err *err);
 
 void tb_publisher_figures_get(tb_publisher *publisher, tb_publisher_figures *ret_figures);

@@ -1,0 +1,314 @@
+/* tb-broker: options, the lock on the instance, the core, its sockets. */
+#include "base/log.h"
+#include "broker/serve.h"
+#include "bus/listen.h"
+#include "run/config.h"
+#include "run/notify.h"
+#include "store/instance.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PROGRAM "tb-broker"
+#define PERIOD_MAX ((size_t)64 * 1024)
+/* Of the requests held at once, so many may wait for something to happen; the others are for what is answered now. */
+#define WAITING_MAX (TB_SERVE_REQUESTS * 3 / 4)
+
+struct settings {
+	tb_broker_config config; /* first: its rows count from here */
+	char *dir, *log_level;
+	int help, version;
+};
+
+static const tb_opt own_rows[] = {
+	{ "dir", 'd', TB_OPT_TEXT, offsetof(struct settings, dir), NULL, NULL, "DIR",
+	  "The instance's directory: configuration, journal, sockets.", 1 },
+	{ "log-level", 0, TB_OPT_TEXT, offsetof(struct settings, log_level), "info", "debug|info|warn|error", "LEVEL",
+	  "The least important entries that are written to stderr.", 1 },
+	{ "help", 'h', TB_OPT_FLAG, offsetof(struct settings, help), NULL, NULL, NULL, "This text.", 1 },
+	{ "version", 'V', TB_OPT_FLAG, offsetof(struct settings, version), NULL, NULL, NULL, "The version.", 1 },
+	{ 0 },
+};
+
+static size_t rows_count(const tb_opt *rows)
+{
+	size_t count = 0;
+	while (rows[count].name != NULL)
+		count++;
+	return count;
+}
+
+/* Its own rows and those that the instance's tb.yaml may set too. */
+static tb_opt *rows_join(void)
+{
+	size_t own = rows_count(own_rows), more = rows_count(tb_broker_rows);
+	tb_opt *rows = tb_alloc_zero(own + more + 1, sizeof(*rows));
+	memcpy(rows, own_rows, own * sizeof(*rows));
+	memcpy(rows + own, tb_broker_rows, more * sizeof(*rows));
+	return rows;
+}
+
+static void print_help(const tb_opt *rows)
+{
+	tb_auto(tb_buf_drop) tb_buf text = { 0 };
+	tb_buf_print(&text, "usage: " PROGRAM " --dir DIR [OPTION…]\n\n"
+	                    "Takes what engines publish, makes it durable in its journal, and hands it to the workers.\n\n");
+	tb_options_help(rows, &text);
+	tb_buf_print(&text, "\nexample: " PROGRAM " --dir /var/lib/tradebank\n");
+	fputs(tb_buf_text(&text), stdout);
+}
+
+static tb_log_level level_of(const char *word)
+{
+	static const char *const words[] = { "debug", "info", "warn", "error" };
+	int level = 0;
+	while (strcmp(words[level], word) != 0) /* the table of options knows these only */
+		level++;
+	return (tb_log_level)level;
+}
+
+static tb_rc read_args(tb_options *options, const struct settings *settings, int argc, char **argv, tb_err *err)
+{
+	int operands;
+	tb_rc rc = tb_options_args(options, argc, argv, &operands, err);
+	if (rc == TB_OK && operands > 0)
+		return tb_fail(err, TB_EINVAL, PROGRAM " takes no operands, but got '%s'", argv[1]);
+	if (rc == TB_OK && settings->dir == NULL && !settings->help && !settings->version) {
+		tb_fail(err, TB_EINVAL, "--dir is missing");
+		return tb_hint(err, "name the instance's directory: " PROGRAM " --dir DIR");
+	}
+	return rc;
+}
+
+/* One queue takes what all publishers have on their way; what doesn't fit in it is lost without a word. */
+static tb_rc check_windows(const tb_broker_config *config, tb_err *err)
+{
+	if (config->window_frames * config->publishers_max <= TB_INLET_MESSAGES)
+		return TB_OK;
+	tb_fail(err, TB_EINVAL, "window.frames (%llu) times publishers.max (%llu) is above %u, what the broker can receive",
+	        (unsigned long long)config->window_frames, (unsigned long long)config->publishers_max, TB_INLET_MESSAGES);
+	return tb_hint(err, "lower one of them in tb.yaml");
+}
+
+static tb_rc read_config(tb_options *options, const struct settings *settings, tb_err *err)
+{
+	tb_auto(tb_buf_drop) tb_buf path = { 0 };
+	tb_rc rc = tb_instance_check(tb_disk_system(), settings->dir, err);
+	if (rc != TB_OK)
+		return rc;
+	tb_buf_print(&path, "%s/tb.yaml", settings->dir);
+	rc = tb_options_file(options, tb_buf_text(&path), tb_config_known(), err);
+	if (rc == TB_OK)
+		rc = tb_options_env(options, err);
+	return rc == TB_OK ? check_windows(&settings->config, err) : rc;
+}
+
+/* Sockets lie there: it is nobody else's. */
+static tb_rc make_run_dir(const char *dir, tb_err *err)
+{
+	tb_auto(tb_buf_drop) tb_buf path = { 0 };
+	tb_buf_print(&path, "%s/run", dir);
+	if ((mkdir(tb_buf_text(&path), 0700) != 0 && errno != EEXIST) || chmod(tb_buf_text(&path), 0700) != 0)
+		return tb_fail_errno(err, errno, "%s can't be made", tb_buf_text(&path));
+	return TB_OK;
+}
+
+static tb_rc fail_locked(int fd, const char *dir, tb_err *err)
+{
+	char holder[16] = "";
+	ssize_t size = pread(fd, holder, sizeof(holder) - 1, 0);
+	int digits = size > 0 ? (int)strspn(holder, "0123456789") : 0;
+	tb_fail(err, TB_EBUSY, "another broker (process %.*s) serves %s", digits ? digits : 7, digits ? holder : "unknown",
+	        dir);
+	return tb_hint(err, "stop it first, e.g. with: tb down --dir %.160s", dir);
+}
+
+/* The lock is the process's as long as the descriptor is open; the file bears its number for people. */
+static tb_rc lock_instance(const char *dir, int *ret_fd, tb_err *err)
+{
+	tb_auto(tb_buf_drop) tb_buf path = { 0 };
+	tb_buf_print(&path, "%s/run/broker.lock", dir);
+	int fd = open(tb_buf_text(&path), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return tb_fail_errno(err, errno, "%s can't be opened", tb_buf_text(&path));
+	tb_rc rc = TB_OK;
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+		rc = errno == EWOULDBLOCK ? fail_locked(fd, dir, err)
+		                          : tb_fail_errno(err, errno, "%s can't be locked", tb_buf_text(&path));
+	else if (ftruncate(fd, 0) != 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
+		rc = tb_fail_errno(err, errno, "%s can't be written", tb_buf_text(&path));
+	if (rc != TB_OK)
+		close(fd);
+	else
+		*ret_fd = fd;
+	return rc;
+}
+
+/* The instance's present period, or nothing when it has none yet. */
+static tb_rc read_period(const char *dir, tb_buf *ret_period, tb_err *err)
+{
+	tb_auto(tb_buf_drop) tb_buf path = { 0 };
+	tb_buf_print(&path, "%s/keys/period.rec", dir);
+	tb_rc rc = tb_disk_read_file(tb_disk_system(), tb_buf_text(&path), PERIOD_MAX, ret_period, err);
+	return rc == TB_ENOTFOUND ? TB_OK : rc;
+}
+
+static void log_opened(const char *journal, const tb_journal_opened *opened)
+{
+	tb_log(TB_LOG_INFO, "journal %s: %s", journal, opened->made ? "made" : "replayed");
+	if (opened->cut_bytes > 0)
+		tb_log(TB_LOG_WARN, "journal %s: torn tail of %llu bytes cut at %llu: what stood there was told to nobody", journal,
+		       (unsigned long long)opened->cut_bytes, (unsigned long long)opened->cut_at);
+	if (opened->rewritten > 0)
+		tb_log(TB_LOG_INFO, "journal %s: %llu bytes written again and synced", journal,
+		       (unsigned long long)opened->rewritten);
+}
+
+static tb_rc open_core(const struct settings *settings, const tb_broker_out *out, tb_broker **ret_broker, tb_err *err)
+{
+	const tb_broker_config *config = &settings->config;
+	tb_auto(tb_buf_drop) tb_buf journal = { 0 }, period = { 0 };
+	tb_journal_opened opened;
+	tb_buf_print(&journal, "%s/journal", settings->dir);
+	tb_rc rc = read_period(settings->dir, &period, err);
+	if (rc != TB_OK)
+		return rc;
+	tb_broker_options options = {
+		.journal = { .dir = tb_buf_text(&journal), .file_size = config->journal_file_size, .disk = tb_disk_system() },
+		.journal_limit = config->journal_limit,
+		.journal_keep_ns = config->journal_keep_ns,
+		.lease_ns = config->lease_ns,
+		.silence_ns = config->silence_ns,
+		.window_frames = (uint32_t)config->window_frames,
+		.window_bytes = config->window_bytes,
+		.publishers_max = (uint32_t)config->publishers_max,
+		.waiting_max = WAITING_MAX,
+		.clock = tb_clock_system(),
+		.period = tb_buf_span(&period),
+	};
+	randombytes_buf(options.journal.new_id, sizeof(options.journal.new_id));
+	randombytes_buf(options.run_id, sizeof(options.run_id));
+	rc = tb_broker_open(&options, out, ret_broker, &opened, err);
+	if (rc == TB_OK)
+		log_opened(options.journal.dir, &opened);
+	return rc;
+}
+
+static tb_rc listen_all(tb_serve *serve, const struct settings *settings, tb_broker *broker, tb_err *err)
+{
+	tb_auto(tb_buf_drop) tb_buf request = { 0 }, events = { 0 }, topics = { 0 };
+	tb_rc rc = tb_bus_address(settings->dir, "broker", &request, err);
+	if (rc == TB_OK)
+		rc = tb_bus_address(settings->dir, "events", &events, err);
+	if (rc == TB_OK)
+		rc = tb_bus_address(settings->dir, "topics", &topics, err);
+	if (rc != TB_OK)
+		return rc;
+	const tb_serve_urls urls = {
+		tb_buf_text(&request), settings->config.listen_request, tb_buf_text(&events), settings->config.listen_events,
+		tb_buf_text(&topics),  settings->config.listen_topics,
+	};
+	rc = tb_serve_listen(serve, &urls, broker, err);
+	if (rc == TB_OK)
+		tb_log(TB_LOG_INFO, "listens at %s", urls.request);
+	return rc;
+}
+
+static tb_rc open_signals(int *ret_fd, tb_err *err)
+{
+	sigset_t mask;
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGTERM);
+	sigaddset(&mask, SIGINT);
+	*ret_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+	return *ret_fd >= 0 ? TB_OK : tb_fail_errno(err, errno, "signalfd");
+}
+
+/* A journal that can't be written ends the process, whatever kept it from that: nothing after it may be answered. */
+static tb_rc serve_until_signal(tb_serve *serve, int signal_fd, tb_err *err)
+{
+	tb_notify("READY=1");
+	tb_err why;
+	tb_rc rc = tb_serve_run(serve, signal_fd, &why);
+	tb_notify("STOPPING=1");
+	if (rc == TB_OK)
+		return TB_OK;
+	tb_fail(err, TB_EIO, "the journal can't be written: %s", why.text);
+	return tb_hint(err, "%s", why.hint[0] != '\0' ? why.hint : "look after that disk, then start again: nothing told is lost");
+}
+
+static tb_rc run(const struct settings *settings, tb_err *err)
+{
+	int lock_fd = -1, signal_fd = -1;
+	tb_broker *broker = NULL;
+	tb_serve *serve = tb_serve_new(tb_clock_system());
+	tb_rc rc = sodium_init() < 0 ? tb_fail(err, TB_EIO, "libsodium doesn't start") : TB_OK;
+	if (rc == TB_OK)
+		rc = make_run_dir(settings->dir, err);
+	if (rc == TB_OK)
+		rc = lock_instance(settings->dir, &lock_fd, err);
+	if (rc == TB_OK)
+		rc = open_signals(&signal_fd, err);
+	if (rc == TB_OK)
+		rc = open_core(settings, tb_serve_out(serve), &broker, err);
+	if (rc == TB_OK)
+		rc = listen_all(serve, settings, broker, err);
+	if (rc == TB_OK)
+		rc = serve_until_signal(serve, signal_fd, err);
+	tb_broker_close(broker);
+	tb_serve_free(serve);
+	if (signal_fd >= 0)
+		close(signal_fd);
+	if (lock_fd >= 0)
+		close(lock_fd);
+	return rc;
+}
+
+static tb_rc start(tb_options *options, struct settings *settings, int argc, char **argv, tb_err *err)
+{
+	tb_rc rc = read_args(options, settings, argc, argv, err);
+	if (rc != TB_OK)
+		return rc;
+	if (settings->help) {
+		print_help(options->rows);
+		return TB_OK;
+	}
+	if (settings->version) {
+		printf(PROGRAM " %s\n", TB_VERSION);
+		return TB_OK;
+	}
+	tb_log_open(PROGRAM, level_of(settings->log_level));
+	rc = read_config(options, settings, err);
+	if (rc == TB_OK)
+		rc = run(settings, err);
+	if (rc == TB_OK)
+		tb_log(TB_LOG_INFO, "ended: everything that came is in the journal");
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	sigset_t all;
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL); /* before the first thread: they inherit it */
+	struct settings settings;
+	tb_options options;
+	tb_err err = { 0 };
+	tb_opt *rows = rows_join();
+	tb_log_open(PROGRAM, TB_LOG_INFO);
+	tb_options_init(&options, rows, &settings);
+	tb_rc rc = start(&options, &settings, argc, argv, &err);
+	if (rc != TB_OK)
+		tb_log_err(TB_LOG_ERROR, "ends", &err);
+	tb_options_drop(&options);
+	free(rows);
+	return tb_rc_exit(rc);
+}

@@ -1,0 +1,101 @@
+#include "bus/door.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+/* Turns, of a second each, in which a knock has to be admitted. */
+#define KNOCK_PATIENCE 2
+
+tb_rc tb_door_watch(tb_door *door, int fd, tb_err *err)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	if (epoll_ctl(door->fd, EPOLL_CTL_ADD, fd, &event) != 0)
+		return tb_fail_errno(err, errno, "%s can't be waited for", door->url);
+	return TB_OK;
+}
+
+/* Only listeners on paths fall deaf. */
+static tb_rc open_fds(tb_door *door, tb_err *err)
+{
+	int is_path = strncmp(door->url, "ipc://", 6) == 0;
+	struct itimerspec second = { { is_path, 0 }, { is_path, 0 } };
+	door->fd = epoll_create1(EPOLL_CLOEXEC);
+	door->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (door->fd < 0 || door->timer_fd < 0 || timerfd_settime(door->timer_fd, 0, &second, NULL) != 0)
+		return tb_fail_errno(err, errno, "%s can't be waited for", door->url);
+	return tb_door_watch(door, door->timer_fd, err);
+}
+
+tb_rc tb_door_open(tb_door *door, enum tb_protocol protocol, enum tb_protocol caller, const char *url,
+                   const tb_socket_options *options, tb_err *err)
+{
+	*door = (tb_door){ .caller = caller, .url = tb_strdup(url), .fd = -1, .timer_fd = -1 };
+	door->state.url = door->url;
+	tb_rc rc = open_fds(door, err);
+	if (rc == TB_OK)
+		rc = tb_socket_open(protocol, door->url, options, &door->socket, err);
+	return rc;
+}
+
+static void knock_end(tb_door *door)
+{
+	tb_socket_close(door->knock);
+	door->knock = NULL;
+	door->knocking = 0;
+}
+
+/* When no knock can be made, nothing can be said about the listener either. */
+static void knock_begin(tb_door *door)
+{
+	static const tb_socket_options options = { .receive_max = TB_BUS_MESSAGE_MAX, .messages = 1 };
+	door->met_before = tb_socket_met(door->socket);
+	if (tb_socket_open(door->caller, door->url, &options, &door->knock, NULL) != TB_OK)
+		return;
+	if (tb_socket_dial(door->knock, NULL) != TB_OK)
+		knock_end(door);
+}
+
+static void reopen(tb_door *door)
+{
+	tb_socket_unlisten(door->socket);
+	door->state.deaf = tb_socket_listen(door->socket, &door->state.err) != TB_OK;
+	door->state.reopened += !door->state.deaf;
+}
+
+/* Is the knock's fate known? Anybody admitted since is as good. */
+static int knock_heard(tb_door *door)
+{
+	return tb_socket_met(door->socket) != door->met_before;
+}
+
+void tb_door_turn(tb_door *door)
+{
+	if (!tb_event_clear(door->timer_fd))
+		return;
+	if (!tb_socket_listens(door->socket)) {
+		reopen(door);
+	} else if (door->knock == NULL) {
+		knock_begin(door);
+	} else if (knock_heard(door)) {
+		knock_end(door);
+	} else if (++door->knocking == KNOCK_PATIENCE) {
+		knock_end(door);
+		reopen(door);
+	}
+}
+
+void tb_door_close(tb_door *door)
+{
+	if (door->url == NULL)
+		return;
+	knock_end(door);
+	tb_socket_close(door->socket);
+	if (door->fd >= 0)
+		close(door->fd);
+	if (door->timer_fd >= 0)
+		close(door->timer_fd);
+	free(door->url);
+}

@@ -1,0 +1,761 @@
+#include "bus/publisher_pump.h"
+
+#include "base/disk.h"
+#include "model_broker.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define MS TB_NS_PER_MS
+#define RING (256u * 1024)
+
+static const uint8_t boot[16] = "a boot of today";
+static const uint8_t next_boot[16] = "one after it";
+static char directory[64];
+static char path[96];
+static uint64_t now;
+static tb_outbox *outbox;
+static tb_outbox_opened opened;
+static tb_pump *pump;
+static model_broker model;
+static tb_buf told;
+static uint64_t arrived; /* highest number that reached the model broker */
+
+static uint64_t virtual_now(void *self)
+{
+	(void)self;
+	return now;
+}
+static const tb_clock virtual_clock = { NULL, virtual_now, virtual_now };
+
+static size_t size_of(uint64_t number)
+{
+	return 1 + (size_t)(number * 2654435761u % 200);
+}
+
+static void fill(uint8_t *payload, uint64_t number, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		payload[i] = (uint8_t)(number * 31 + i);
+}
+
+static void arrive(void *self, uint64_t number, tb_span event)
+{
+	(void)self;
+	cr_assert_eq(number, ++arrived);
+	uint8_t *expected = tb_alloc(event.size);
+	fill(expected, number, event.size);
+	cr_assert_arr_eq(event.data, expected, event.size, "event %lu", number);
+	free(expected);
+}
+
+static void open_pump(const uint8_t boot_id[16])
+{
+	cr_assert_eq(tb_outbox_open(path, "book", RING, boot_id, &outbox, &opened, NULL), TB_OK);
+	pump = tb_pump_new("book", outbox, &opened, &virtual_clock);
+}
+
+static void close_pump(void)
+{
+	tb_pump_free(pump);
+	tb_outbox_close(outbox);
+}
+
+static void set_up(void)
+{
+	snprintf(directory, sizeof(directory), "/tmp/tb-pump-XXXXXX");
+	cr_assert(mkdtemp(directory));
+	snprintf(path, sizeof(path), "%s/book.outbox", directory);
+	now = 1000 * TB_NS_PER_S;
+	model = (model_broker){ .run_id = "life 1", .window_frames = 8, .window_bytes = 1 << 20, .accepted = arrive };
+	open_pump(boot);
+}
+
+static void tear_down(void)
+{
+	close_pump();
+	tb_buf_drop(&told);
+	tb_disk_remove_tree(tb_disk_system(), directory, NULL);
+}
+
+TestSuite(pump, .init = set_up, .fini = tear_down);
+
+static tb_rc accept_sized(size_t size)
+{
+	uint8_t *payload;
+	tb_rc rc = tb_outbox_reserve(outbox, size, &payload, NULL);
+	if (rc != TB_OK)
+		return rc;
+	fill(payload, tb_outbox_last(outbox) + 1, size);
+	tb_outbox_commit(outbox, size);
+	return TB_OK;
+}
+
+static void accept_some(uint64_t count)
+{
+	for (uint64_t i = 0; i < count; i++)
+		cr_assert_eq(accept_sized(size_of(tb_outbox_last(outbox) + 1)), TB_OK);
+}
+
+static int say_hello(void)
+{
+	Tb__HelloRequest request;
+	Tb__HelloReply reply;
+	if (!tb_pump_hello(pump, &request))
+		return 0;
+	model_hello(&model, &request, &reply);
+	tb_pump_answered(pump, &reply);
+	return 1;
+}
+
+static void refuse_hello(tb_rc rc)
+{
+	Tb__HelloRequest request;
+	tb_err err;
+	tb_fail(&err, rc, "said the broker");
+	cr_assert(tb_pump_hello(pump, &request));
+	tb_pump_unanswered(pump, rc, &err);
+}
+
+static tb_pump_figures figures(void)
+{
+	tb_pump_figures all;
+	tb_pump_figures_get(pump, &all);
+	return all;
+}
+
+/* Take the next frame off the pump as if it was sent, without its arriving. */
+static int send_next(tb_frame *ret_frame)
+{
+	tb_span bytes;
+	if (!tb_pump_next(pump, &bytes))
+		return 0;
+	cr_assert_eq(tb_frame_read(&bytes, ret_frame, NULL), TB_OK);
+	cr_assert_eq(bytes.size, 0);
+	cr_assert_eq(ret_frame->stream, tb_stream_hash("book"));
+	tb_pump_sent(pump);
+	return 1;
+}
+
+static void expect_events(uint64_t first, uint64_t count)
+{
+	tb_frame frame;
+	cr_assert(send_next(&frame));
+	cr_assert_eq(frame.kind, TB_KIND_EVENTS);
+	cr_assert(frame.first == first && frame.count == count, "%lu+%u", frame.first, frame.count);
+}
+
+static void expect_nothing(void)
+{
+	tb_span bytes;
+	cr_assert(!tb_pump_next(pump, &bytes));
+}
+
+static void tell(uint64_t durable, int again)
+{
+	model.durable = durable;
+	model_told(&model, again, 0, &told);
+	tb_pump_heard(pump, tb_buf_span(&told));
+}
+
+/* Hello */
+
+Test(pump, the_first_hello_takes_over_and_later_ones_name_their_epoch)
+{
+	Tb__HelloRequest request;
+	accept_some(3);
+	cr_assert(tb_pump_hello(pump, &request));
+	cr_assert(request.take_over && request.epoch == 0 && request.first == 1 && request.last == 3);
+	cr_assert_str_eq(request.stream, "book");
+	cr_assert_arr_eq(request.outbox.data, tb_outbox_id(outbox), 16);
+	now += 10 * MS;
+	cr_assert(say_hello());
+	cr_assert(!say_hello(), "granted");
+	model_told(&model, 0, 1, &told);
+	tb_pump_heard(pump, tb_buf_span(&told));
+	now += 10 * MS;
+	cr_assert(tb_pump_hello(pump, &request));
+	cr_assert(!request.take_over && request.epoch == 1);
+	cr_assert_eq(tb_outbox_epoch(outbox), 1);
+}
+
+Test(pump, an_unanswered_hello_is_said_again_ever_more_rarely)
+{
+	uint64_t wait = 10 * MS;
+	for (int i = 0; i < 12; i++) {
+		refuse_hello(TB_ETIMEOUT);
+		cr_assert_eq(tb_pump_deadline(pump), now + wait);
+		now += wait - 1;
+		cr_assert(!say_hello());
+		now++;
+		wait = wait * 2 < TB_NS_PER_S ? wait * 2 : TB_NS_PER_S;
+	}
+	cr_assert_str_eq(tb_pump_trouble(pump)->text, "said the broker");
+	cr_assert(say_hello());
+	cr_assert_str_empty(tb_pump_trouble(pump)->text);
+}
+
+Test(pump, a_fenced_hello_ends_it)
+{
+	refuse_hello(TB_EFENCED);
+	tb_err err;
+	cr_assert_eq(tb_pump_failure(pump, &err), TB_EFENCED);
+	cr_assert_str_eq(err.text, "said the broker");
+	cr_assert(!say_hello());
+	cr_assert_eq(tb_pump_deadline(pump), UINT64_MAX);
+}
+
+Test(pump, nothing_is_sent_without_a_window)
+{
+	accept_some(3);
+	expect_nothing();
+	model.window_frames = 0;
+	say_hello();
+	expect_nothing();
+	cr_assert_eq(tb_pump_failure(pump, NULL), TB_OK);
+	cr_assert_neq(tb_pump_trouble(pump)->text[0], '\0');
+	model.window_frames = 1;
+	now += 10 * MS;
+	cr_assert(say_hello());
+	expect_events(1, 3);
+}
+
+/* How numbers go on: what the outbox holds, what the broker knows, what becomes of it. */
+struct judgement {
+	const char *what;
+	uint64_t confirmed_to; /* delivered and settled in an earlier opening */
+	uint64_t held_to;      /* accepted in that opening */
+	int other_boot;
+	uint64_t accepted_to; /* accepted in this opening, before the broker answers */
+	uint64_t durable;     /* the broker's */
+	tb_rc rc;
+	uint64_t next; /* the next number then */
+};
+
+static const struct judgement judgements[] = {
+	{ "a new stream", 0, 0, 0, 0, 0, TB_OK, 1 },
+	{ "a new outbox of a known stream", 0, 0, 0, 0, 41, TB_OK, 42 },
+	{ "a new outbox that has begun at 1, of a new stream", 0, 0, 0, 5, 0, TB_OK, 6 },
+	{ "a new outbox that has begun at 1, of a known stream", 0, 0, 0, 5, 41, TB_EUNSUPPORTED, 0 },
+	{ "the same when the stream is shorter", 0, 0, 0, 5, 2, TB_EUNSUPPORTED, 0 },
+	{ "the same after another opening", 0, 5, 0, 5, 2, TB_EUNSUPPORTED, 0 },
+	{ "all is delivered", 10, 10, 0, 10, 10, TB_OK, 11 },
+	{ "some is not", 10, 15, 0, 15, 10, TB_OK, 16 },
+	{ "some was delivered without its being told", 10, 15, 0, 15, 13, TB_OK, 16 },
+	{ "more was accepted since", 10, 15, 0, 20, 13, TB_OK, 21 },
+	{ "all is delivered, and the stream went on elsewhere", 10, 10, 0, 10, 41, TB_OK, 42 },
+	{ "some is not, and the stream went on elsewhere", 10, 15, 0, 15, 41, TB_EUNSUPPORTED, 0 },
+	{ "accepted behind what went on elsewhere", 10, 10, 0, 12, 41, TB_EUNSUPPORTED, 0 },
+	{ "another boot, all is delivered", 10, 10, 1, 10, 10, TB_OK, 11 },
+	{ "another boot, the broker has what was not told", 10, 15, 1, 15, 15, TB_OK, 16 },
+	{ "another boot, the broker has more than was left", 10, 15, 1, 15, 23, TB_OK, 24 },
+	{ "another boot, the broker has not got all", 10, 15, 1, 15, 13, TB_EUNSUPPORTED, 0 },
+	{ "another boot, accepted behind what the broker has", 10, 15, 1, 18, 15, TB_OK, 19 },
+	{ "another boot, accepted what the broker has otherwise", 10, 15, 1, 18, 16, TB_EUNSUPPORTED, 0 },
+	{ "the broker has lost its journal, all is held", 10, 15, 0, 15, 0, TB_OK, 16 },
+};
+
+static void prepare(const struct judgement *row)
+{
+	close_pump();
+	unlink(path);
+	open_pump(boot);
+	model.durable = 0;
+	if (row->confirmed_to) {
+		say_hello();
+		accept_some(row->confirmed_to);
+		tb_outbox_mark(outbox, row->confirmed_to, 0);
+	}
+	accept_some(row->held_to - tb_outbox_last(outbox));
+	close_pump();
+	open_pump(row->other_boot ? next_boot : boot);
+	accept_some(row->accepted_to - tb_outbox_last(outbox));
+}
+
+Test(pump, numbers_go_on_only_where_none_can_be_used_twice)
+{
+	for (size_t i = 0; i < sizeof(judgements) / sizeof(judgements[0]); i++) {
+		const struct judgement *row = &judgements[i];
+		tb_err err = { 0 };
+		prepare(row);
+		model.durable = row->durable;
+		cr_assert(say_hello());
+		cr_assert_eq(tb_pump_failure(pump, &err), row->rc, "%s: %s", row->what, err.text);
+		cr_assert_eq(row->rc == TB_OK, tb_pump_confirmed(pump), "%s", row->what);
+		if (row->rc != TB_OK)
+			continue;
+		cr_assert_eq(tb_outbox_last(outbox) + 1, row->next, "%s", row->what);
+		accept_some(1);
+		expect_events(row->durable + 1, row->next - row->durable);
+	}
+}
+
+Test(pump, a_broker_that_wants_what_is_held_nowhere_is_a_lasting_failure)
+{
+	accept_some(20);
+	say_hello();
+	expect_events(1, 20);
+	model.stored = 15;
+	tell(20, 0);
+	cr_assert_eq(tb_outbox_first(outbox), 16);
+	model.durable = 3;
+	model_restart(&model);
+	model_told(&model, 0, 0, &told);
+	tb_pump_heard(pump, tb_buf_span(&told));
+	now += 10 * MS;
+	cr_assert(say_hello());
+	cr_assert_eq(tb_pump_failure(pump, NULL), TB_EUNSUPPORTED);
+}
+
+/* Frames */
+
+Test(pump, a_lone_event_leaves_at_once_and_those_behind_it_after_a_millisecond)
+{
+	say_hello();
+	cr_assert(tb_pump_awaits_events(pump));
+	accept_some(1);
+	expect_events(1, 1);
+	accept_some(2);
+	expect_nothing();
+	cr_assert(!tb_pump_awaits_events(pump));
+	cr_assert_eq(tb_pump_deadline(pump), now + MS);
+	now += MS / 2;
+	accept_some(1);
+	expect_nothing();
+	now += MS / 2;
+	expect_events(2, 3);
+	accept_some(1);
+	expect_nothing();
+	tell(4, 0);
+	expect_events(5, 1);
+}
+
+Test(pump, a_full_frame_leaves_at_once_and_is_not_larger_than_it_may)
+{
+	tb_frame frame;
+	say_hello();
+	accept_some(1);
+	expect_events(1, 1);
+	accept_some(1500);
+	uint64_t next = 2;
+	while (send_next(&frame)) {
+		cr_assert_eq(frame.first, next);
+		cr_assert_leq(tb_frame_size(&frame), TB_FRAME_PACKED);
+		cr_assert_gt(tb_frame_size(&frame), TB_FRAME_PACKED - 300);
+		next += frame.count;
+	}
+	cr_assert_eq(figures().frames_sent, 3);
+}
+
+Test(pump, no_more_than_the_window_is_on_its_way)
+{
+	model.window_frames = 3;
+	say_hello();
+	for (int i = 0; i < 5; i++) {
+		accept_some(1);
+		tb_frame frame;
+		now += MS;
+		tb_pump_next(pump, &(tb_span){ 0 });
+		now += MS;
+		cr_assert_eq(send_next(&frame), i < 3);
+	}
+	cr_assert_eq(figures().frames_unconfirmed, 3);
+	tell(1, 0);
+	expect_events(4, 2);
+}
+
+Test(pump, a_frame_larger_than_the_window_goes_alone)
+{
+	model.window_bytes = 4096;
+	say_hello();
+	accept_sized(100);
+	accept_sized(50000);
+	accept_sized(100);
+	expect_events(1, 1);
+	now += 2 * MS;
+	expect_nothing();
+	tell(1, 0);
+	expect_events(2, 1);
+	now += 2 * MS;
+	expect_nothing();
+	tell(2, 0);
+	expect_events(3, 1);
+}
+
+Test(pump, a_frame_that_was_not_queued_is_packed_again)
+{
+	tb_span bytes;
+	say_hello();
+	accept_some(2);
+	cr_assert(tb_pump_next(pump, &bytes));
+	accept_some(1);
+	expect_events(1, 3);
+}
+
+Test(pump, goes_back_when_asked_but_not_twice_in_a_moment)
+{
+	say_hello();
+	accept_some(4);
+	expect_events(1, 4);
+	accept_some(4);
+	now += MS;
+	expect_nothing();
+	now += MS;
+	expect_events(5, 4);
+	tell(2, 1);
+	expect_events(3, 6);
+	tell(2, 1);
+	now += 19 * MS;
+	tell(2, 1);
+	expect_nothing();
+	now += MS;
+	tell(2, 1);
+	expect_events(3, 6);
+	cr_assert_eq(figures().went_back, 2);
+	tell(4, 1);
+	expect_events(5, 4);
+}
+
+Test(pump, what_arrived_after_all_is_not_sent_again)
+{
+	model.window_frames = 1;
+	say_hello();
+	accept_some(10);
+	expect_events(1, 10);
+	accept_some(5);
+	tell(2, 1);
+	expect_events(3, 13);
+	accept_some(1);
+	expect_nothing();
+	tell(12, 0);
+	expect_nothing();
+	cr_assert_eq(figures().frames_unconfirmed, 1);
+	tell(15, 0);
+	expect_events(16, 1);
+	tell(16, 0);
+	expect_nothing();
+}
+
+Test(pump, what_arrived_before_it_was_packed_anew_is_left_out)
+{
+	say_hello();
+	accept_some(10);
+	expect_events(1, 10);
+	accept_some(5);
+	tell(2, 1);
+	tell(9, 0);
+	expect_events(10, 6);
+}
+
+Test(pump, goes_back_when_nothing_moves_ever_more_patiently)
+{
+	tb_frame frame;
+	say_hello();
+	accept_some(4);
+	expect_events(1, 4);
+	uint64_t wait = 200 * MS;
+	for (int i = 0; i < 6; i++) {
+		uint64_t since = now;
+		for (;;) {
+			now = tb_pump_deadline(pump);
+			cr_assert(send_next(&frame));
+			if (frame.kind == TB_KIND_EVENTS)
+				break;
+			tell(0, 0);
+		}
+		cr_assert(frame.first == 1 && frame.count == 4);
+		cr_assert_eq(now - since, wait);
+		wait = wait * 2 < 2 * TB_NS_PER_S ? wait * 2 : 2 * TB_NS_PER_S;
+	}
+	cr_assert_eq(figures().went_back, 6);
+}
+
+Test(pump, says_hello_when_nobody_is_heard_for_a_second)
+{
+	tb_frame frame;
+	say_hello();
+	accept_some(1);
+	uint64_t since = now;
+	while (figures().granted) {
+		send_next(&frame);
+		now = tb_pump_deadline(pump);
+		cr_assert_leq(now - since, TB_NS_PER_S + 200 * MS);
+	}
+	cr_assert_geq(now - since, TB_NS_PER_S);
+	cr_assert(say_hello());
+	expect_events(1, 1);
+}
+
+Test(pump, heartbeats_tell_the_last_number_each_second_and_ten_times_as_often_under_way)
+{
+	tb_frame frame;
+	say_hello();
+	expect_nothing();
+	for (int i = 0; i < 3; i++) {
+		cr_assert_eq(tb_pump_deadline(pump), now + TB_NS_PER_S);
+		now += TB_NS_PER_S;
+		cr_assert(send_next(&frame));
+		cr_assert(frame.kind == TB_KIND_HEARTBEAT && frame.first == 0 && frame.epoch == 1);
+	}
+	accept_some(2);
+	expect_events(1, 2);
+	now += 100 * MS;
+	cr_assert(send_next(&frame));
+	cr_assert(frame.kind == TB_KIND_HEARTBEAT && frame.first == 2);
+	Tb__Heartbeat *beat = tb__heartbeat__unpack(NULL, frame.body.size, frame.body.data);
+	cr_assert(beat && beat->last == 2 && beat->run_id.len == 16);
+	cr_assert_arr_eq(beat->run_id.data, model.run_id, 16);
+	tb__heartbeat__free_unpacked(beat, NULL);
+}
+
+/* What is heard */
+
+Test(pump, another_life_of_the_broker_or_its_word_means_hello)
+{
+	say_hello();
+	accept_some(2);
+	expect_events(1, 2);
+	model_restart(&model);
+	tell(1, 0);
+	cr_assert_eq(figures().durable, 0, "another life's numbers count only when hello confirms them");
+	expect_nothing();
+	now += 10 * MS;
+	cr_assert(say_hello());
+	expect_events(2, 1);
+}
+
+Test(pump, another_epoch_means_hello_and_an_older_one_nothing)
+{
+	say_hello();
+	accept_some(2);
+	expect_events(1, 2);
+	model.epoch--;
+	tell(2, 0);
+	cr_assert(figures().granted && figures().durable == 0);
+	model.epoch += 2;
+	tell(2, 0);
+	cr_assert(!figures().granted && figures().durable == 0);
+}
+
+Test(pump, more_than_was_accepted_is_judged_by_hello)
+{
+	say_hello();
+	accept_some(2);
+	expect_events(1, 2);
+	tell(3, 0);
+	cr_assert(!figures().granted && figures().durable == 0);
+	now += 10 * MS;
+	say_hello();
+	tb_err err;
+	cr_assert_eq(tb_pump_failure(pump, &err), TB_EUNSUPPORTED);
+	cr_assert(strstr(err.text, "up to 3") && strstr(err.text, "up to 2") && err.hint[0]);
+}
+
+Test(pump, stored_events_are_let_go_of)
+{
+	say_hello();
+	accept_some(20);
+	expect_events(1, 20);
+	model.stored = 7;
+	tell(10, 0);
+	cr_assert_eq(tb_outbox_first(outbox), 8);
+	model.stored = 100;
+	tell(12, 0);
+	cr_assert_eq(tb_outbox_first(outbox), 13);
+	cr_assert(figures().durable == 12 && figures().stored == 12);
+}
+
+Test(pump, what_was_cut_or_flipped_on_its_way_is_ignored)
+{
+	say_hello();
+	accept_some(9);
+	expect_events(1, 9);
+	model.durable = 5;
+	model_told(&model, 0, 0, &told);
+	for (size_t size = 0; size < told.size; size++)
+		tb_pump_heard(pump, tb_span_of(told.data, size));
+	for (size_t bit = 0; bit < told.size * 8; bit++) {
+		told.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		tb_pump_heard(pump, tb_buf_span(&told));
+		told.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+	}
+	tb_buf_byte(&told, 0);
+	tb_pump_heard(pump, tb_buf_span(&told));
+	cr_assert(figures().granted && figures().durable == 0);
+	told.size--;
+	tb_pump_heard(pump, tb_buf_span(&told));
+	cr_assert_eq(figures().durable, 5);
+}
+
+/* A lossy line: messages wait for their time, some twice, some never. */
+#define WAITING_MAX 4096
+
+struct message {
+	uint64_t at;
+	int to_broker;
+	tb_buf bytes;
+};
+
+static struct {
+	struct message waiting[WAITING_MAX];
+	size_t count;
+	unsigned drop, twice; /* percent */
+	uint64_t delay;       /* at most; messages overtake each other */
+	unsigned seed;
+	unsigned random;
+} line;
+
+static unsigned chance(unsigned below)
+{
+	line.random = line.random * 1664525u + 1013904223u;
+	return (line.random >> 8) % below;
+}
+
+static void line_put(int to_broker, tb_span bytes)
+{
+	for (int copies = 1 + (chance(100) < line.twice); copies > 0; copies--) {
+		if (chance(100) < line.drop || line.count == WAITING_MAX)
+			continue;
+		struct message *message = &line.waiting[line.count++];
+		*message = (struct message){ now + MS / 10 + chance((unsigned)line.delay + 1), to_broker, { 0 } };
+		tb_buf_append_span(&message->bytes, bytes);
+	}
+}
+
+static size_t line_soonest(void)
+{
+	size_t soonest = 0;
+	for (size_t i = 1; i < line.count; i++)
+		if (line.waiting[i].at < line.waiting[soonest].at)
+			soonest = i;
+	return soonest;
+}
+
+static void line_deliver(void)
+{
+	while (line.count > 0) {
+		size_t soonest = line_soonest();
+		struct message message = line.waiting[soonest];
+		if (message.at > now)
+			return;
+		memmove(&line.waiting[soonest], &line.waiting[soonest + 1],
+		        (--line.count - soonest) * sizeof(struct message));
+		if (!message.to_broker)
+			tb_pump_heard(pump, tb_buf_span(&message.bytes));
+		else if (model_event(&model, tb_buf_span(&message.bytes), &told))
+			line_put(0, tb_buf_span(&told));
+		tb_buf_drop(&message.bytes);
+	}
+}
+
+static void lossy_hello(void)
+{
+	Tb__HelloRequest request;
+	Tb__HelloReply reply;
+	tb_err err = { 0 };
+	if (!tb_pump_hello(pump, &request))
+		return;
+	int heard = chance(100) >= line.drop;
+	if (heard)
+		model_hello(&model, &request, &reply);
+	if (heard && chance(100) >= line.drop)
+		tb_pump_answered(pump, &reply);
+	else
+		tb_pump_unanswered(pump, TB_ETIMEOUT, &err);
+}
+
+/* What must hold of each frame: it follows the one before, or begins anew right behind what is durable; and the window. The
+ * next number, if it follows: */
+static uint64_t follows;
+
+static void check_frame(const tb_frame *frame)
+{
+	tb_pump_figures all = figures();
+	cr_assert_gt(frame->first, all.durable, "seed %u", line.seed);
+	if (frame->first != follows)
+		cr_assert_eq(frame->first, all.durable + 1, "seed %u", line.seed);
+	follows = frame->first + frame->count;
+	cr_assert_leq(all.frames_unconfirmed, model.window_frames, "seed %u", line.seed);
+	cr_assert(all.bytes_unconfirmed <= model.window_bytes || all.frames_unconfirmed == 1, "seed %u", line.seed);
+	cr_assert(frame->count == 1 || tb_frame_size(frame) <= TB_FRAME_PACKED, "seed %u", line.seed);
+}
+
+static void turn(void)
+{
+	tb_span bytes;
+	lossy_hello();
+	line_deliver();
+	while (tb_pump_next(pump, &bytes)) {
+		if (chance(20) == 0)
+			break; /* the line is busy */
+		tb_frame frame;
+		tb_span rest = bytes;
+		tb_frame_read(&rest, &frame, NULL);
+		tb_pump_sent(pump);
+		if (frame.kind == TB_KIND_EVENTS)
+			check_frame(&frame);
+		line_put(1, bytes);
+	}
+}
+
+static void wait_for_something(void)
+{
+	uint64_t soonest = tb_pump_deadline(pump);
+	if (line.count > 0 && line.waiting[line_soonest()].at < soonest)
+		soonest = line.waiting[line_soonest()].at;
+	now = soonest > now ? soonest : now + MS / 20;
+}
+
+static void deliver_all(uint64_t count, unsigned restart_one_in)
+{
+	for (unsigned turns = 0; arrived < count || figures().durable < count; turns++) {
+		for (unsigned more = chance(40); more > 0 && tb_outbox_last(outbox) < count; more--)
+			if (accept_sized(chance(50) == 0 ? 20000 : size_of(tb_outbox_last(outbox) + 1)) != TB_OK)
+				break;
+		turn();
+		wait_for_something();
+		if (restart_one_in != 0 && chance(restart_one_in) == 0)
+			model_restart(&model);
+		cr_assert_eq(tb_pump_failure(pump, NULL), TB_OK, "seed %u", line.seed);
+		cr_assert_lt(turns, 10000000, "seed %u: stuck at %lu", line.seed, arrived);
+	}
+}
+
+struct weather {
+	unsigned drop, twice;
+	uint64_t delay;
+	uint64_t events;
+	unsigned restart_one_in;
+};
+
+static const struct weather weathers[] = {
+	{ 0, 0, 0, 20000, 0 },         { 0, 0, 5 * MS, 5000, 0 },     { 1, 1, 0, 10000, 0 },
+	{ 10, 10, 2 * MS, 5000, 500 }, { 30, 0, 50 * MS, 3000, 0 },   { 50, 50, 300 * MS, 2000, 2000 },
+	{ 80, 90, 20 * MS, 1000, 0 },  { 90, 0, 1 * MS, 600, 5000 },  { 99, 0, 10 * MS, 150, 0 },
+};
+
+Test(pump, everything_arrives_once_and_in_order_over_a_lossy_line)
+{
+	unsigned seed = (unsigned)getpid();
+	printf("seed %u\n", seed);
+	for (size_t i = 0; i < sizeof(weathers) / sizeof(weathers[0]); i++) {
+		const struct weather *weather = &weathers[i];
+		line.count = 0;
+		line.drop = weather->drop;
+		line.twice = weather->twice;
+		line.delay = weather->delay;
+		line.seed = line.random = seed + (unsigned)i;
+		tear_down();
+		set_up();
+		arrived = 0;
+		model.window_frames = 1 + chance(16);
+		model.window_bytes = 2000 + chance(200000);
+		model.stored_behind = chance(100);
+		deliver_all(weather->events, weather->restart_one_in);
+		cr_assert_eq(arrived, weather->events);
+		for (; line.count > 0; line.count--)
+			tb_buf_drop(&line.waiting[line.count - 1].bytes);
+	}
+}

@@ -1,0 +1,76 @@
+/* The verbs of tb, a row each, in the order of its help. */
+#include "workers/tb/tb.h"
+
+const tb_verb tb_verbs[] = {
+	{ "init", "Makes an instance and prints its recovery kit.", "--dir DIR",
+	  "tb init --dir /var/lib/tradebank", NULL, 0, verb_init, 0, NULL },
+	{ "up", "Runs broker and workers in the foreground, restarting what dies.",
+	  "--dir DIR [--sealers N]", "tb up --dir /var/lib/tradebank", tb_up_rows, sizeof(struct up_options), verb_up, 0,
+	  NULL },
+	{ "down", "Ends what `tb up` runs, and waits until it has ended.", "--dir DIR [--timeout TIME]",
+	  "tb down --dir /var/lib/tradebank", tb_down_rows, sizeof(struct down_options), verb_down, 0, NULL },
+	{ "status", "How safe things are, and what is degraded and why.", "--dir DIR",
+	  "tb status --dir /var/lib/tradebank", NULL, 0, verb_status, 0, NULL },
+	{ "publish", "Publishes JSON lines as an engine's events.",
+	  "--engine NAME [--wait PROMISE] [--from-line N|auto] [FILE]",
+	  "tb publish --engine book --from-line auto < events.jsonl", tb_publish_rows, sizeof(struct publish_options),
+	  verb_publish, 1, NULL },
+	{ "watch", "Live messages of topics, a JSON line each.", "[TOPIC]... [--since N] [--count N]",
+	  "tb watch BACKUP_READY --since 17", tb_watch_rows, sizeof(struct watch_options), verb_watch, 64, NULL },
+	{ "wait", "Waits for the next signal, or for that of one backup.", "[TOPIC] [--stream S] [--backup ID]",
+	  "tb wait BACKUP_READY --stream book --timeout 30s", tb_wait_rows, sizeof(struct wait_options), verb_wait, 1, NULL },
+	{ "restore", "A stream's state at an exact event; needs no running process.",
+	  "--stream S [--event N | --at TIME | --backup ID] [--to TARGET]",
+	  "tb restore --stream book --event 300094 --to json:book.json", tb_restore_rows, sizeof(struct restore_options),
+	  verb_restore, 0, NULL },
+	{ "verify", "Does the repository still hold what was signed?", "[--quick] [--stream S]",
+	  "tb verify --dir /var/lib/tradebank", tb_verify_rows, sizeof(struct verify_options), verb_verify, 0, NULL },
+	{ "events", "A stream's events, archived and live.", "--stream S [--from N] [--to N] [--kind K] [--pair P]",
+	  "tb events --stream book --from 300000 --limit 20 --json", tb_events_rows, sizeof(struct events_options),
+	  verb_events, 0, NULL },
+	{ "backup", "Starts a backup, of each stream if none is named; prints its id.",
+	  "--type TYPE [--stream S]... [--wait]", "tb backup --type full --stream book --wait", tb_backup_rows,
+	  sizeof(struct backup_options), verb_backup, 0, "stream" },
+	{ "list", "The backups in a repository, newest last.", "[--stream S] [--type TYPE] [--all]",
+	  "tb list --stream book", tb_list_rows, sizeof(struct list_options), verb_list, 0, NULL },
+	{ "show", "All that a backup says about itself.", "ID", "tb show FUL_20260102T030405Z_0123456789abcdef",
+	  tb_show_rows, sizeof(struct show_options), verb_show, 1, NULL },
+	{ "keys", "Who can restore; or makes another identity.", "list | new FILE",
+	  "tb keys new /media/usb/second.key", tb_keys_rows, sizeof(struct keys_options), verb_keys, 2, NULL },
+
+	{ "check", "Before trouble: configuration, tiers, keys, clocks, room, ports.", "--dir DIR",
+	  "tb check --dir /var/lib/tradebank", NULL, 0, NULL, 0, NULL },
+	{ "flush", "Publishes what a dead engine's outbox still holds.", "OUTBOX", "tb flush /var/lib/tradebank/outbox/book",
+	  NULL, 0, NULL, 0, NULL },
+	{ "hold", "Keeps a backup from expiring.", "ID", "tb hold FUL_20260102T030405Z_0123456789abcdef", NULL, 0, NULL, 0,
+	  NULL },
+	{ "release", "Lets a held backup expire again.", "ID", "tb release FUL_20260102T030405Z_0123456789abcdef", NULL, 0,
+	  NULL, 0, NULL },
+	{ "stream", "Streams; a retired one no longer alarms.", "list | retire S", "tb stream retire book", NULL, 0, NULL, 0,
+	  NULL },
+	{ "drill", "A real restore into a scratch bank, compared with what was recorded.", "[--stream S]",
+	  "tb drill --stream book", NULL, 0, NULL, 0, NULL },
+	{ "expire", "Applies retention; says what goes, and why what stays stays.", "[--dry-run]", "tb expire --dry-run",
+	  NULL, 0, NULL, 0, NULL },
+	{ "prove", "A proof that an event is in a signed backup.", "EVENT", "tb prove book/300094", NULL, 0, NULL, 0, NULL },
+	{ "bank", "The hash memory bank of a pair: entries, head, metrics.", "PAIR PHASE", "tb bank BTC/ETH 4", NULL, 0,
+	  NULL, 0, NULL },
+	{ "signal", "Ready signals of other kinds than backups.", "create|show|update|list|handover", "tb signal list", NULL,
+	  0, NULL, 0, NULL },
+	{ "gaps", "Missing stretches of market data against a calendar.", "--calendar C --from D --to D",
+	  "tb gaps --calendar co-fx --from 2026-01-02 --to 2026-01-30", NULL, 0, NULL, 0, NULL },
+	{ "storage", "The storage menu.", "", "tb storage", NULL, 0, NULL, 0, NULL },
+	{ "config", "Shows, checks and changes the configuration.", "show|check|set|import", "tb config show", NULL, 0, NULL,
+	  0, NULL },
+	{ "top", "The dashboard in a terminal.", "", "tb top", NULL, 0, NULL, 0, NULL },
+	{ "logs", "The processes' logs, merged.", "", "tb logs", NULL, 0, NULL, 0, NULL },
+	{ 0 },
+};
+
+const tb_verb *tb_verb_find(const char *name)
+{
+	const tb_verb *verb = tb_verbs;
+	while (verb->name != NULL && strcmp(verb->name, name) != 0)
+		verb++;
+	return verb->name != NULL ? verb : NULL;
+}
