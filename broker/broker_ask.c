@@ -165,7 +165,8 @@ void tb_broker_request(tb_broker *broker, void *asker, tb_span request)
 		broker->refused++;
 	if (broker->batch_count == 0)
 		tb_topics_flush(broker);
-	if (broker->batch_count > 0 || !serve(broker, ask, tb_broker_mono(broker), broker->ask_count >= broker->options.waiting_max))
+	int full = broker->ask_count >= broker->options.waiting_max;
+	if (broker->batch_count > 0 || !serve(broker, ask, tb_broker_mono(broker), full))
 		push(&broker->asks, &broker->ask_count, &broker->ask_capacity, ask);
 	if (broker->batch_count == 0)
 		tb_arena_reset(broker->turn);

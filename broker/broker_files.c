@@ -154,8 +154,9 @@ tb_rc tb_room_for_put(const tb_broker *broker, size_t size, int finishes, tb_err
 		return tb_fail(err, TB_EBUSY, "too much has come at once; put it again");
 	if (broker->stuck.rc == TB_OK)
 		return TB_OK;
-	uint64_t after = tb_journal_next(broker->journal) + broker->batch.size + size + TB_JOURNAL_BATCH_HEAD;
-	if (finishes && after <= file_end(broker))
+	/* Half of what is left at most: large puts must not take the place of the small ones that make room in the end. */
+	uint64_t used = tb_journal_next(broker->journal) + broker->batch.size + TB_JOURNAL_BATCH_HEAD, end = file_end(broker);
+	if (finishes && used < end && size <= (end - used) / 2)
 		return TB_OK;
 	tb_fail(err, broker->stuck.rc, "the journal takes no more: %s", broker->stuck.text);
 	tb_hint(err, "it goes on by itself when workers have finished what it holds, and when its disk has room");

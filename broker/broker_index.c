@@ -214,7 +214,8 @@ static tb_rc walk(tb_broker *broker, tb_stream *stream, uint64_t number, uint64_
 	return lost(stream, number, err);
 }
 
-tb_rc tb_events_read(tb_broker *broker, tb_stream *stream, uint64_t number, tb_buf *to, tb_frame *ret_frame, tb_err *err)
+tb_rc tb_events_read(tb_broker *broker, tb_stream *stream, uint64_t number, tb_buf *to, tb_frame *ret_frame,
+                     tb_err *err)
 {
 	size_t file = tb_file_of(broker, stream, number);
 	uint64_t end = file + 1 < broker->mark_count ? broker->marks[file + 1].offset : tb_journal_next(broker->journal);

@@ -65,8 +65,8 @@ static void publish_heartbeat(tb_broker *broker, const tb_frame *frame)
 	if (stream == NULL)
 		return;
 	unsigned what = TB_TELL_NUMBERS;
-	if (heartbeat->run_id.len > 0 &&
-	    !tb_span_equal(tb_span_of(heartbeat->run_id.data, heartbeat->run_id.len), tb_span_of(broker->options.run_id, TB_ID)))
+	tb_span run = tb_span_of(heartbeat->run_id.data, heartbeat->run_id.len);
+	if (run.size > 0 && !tb_span_equal(run, tb_span_of(broker->options.run_id, TB_ID)))
 		what |= TB_TELL_HELLO;
 	stream->accepted = heartbeat->last;
 	int tail_lost = heartbeat->last > stream->durable && stream->gathered == stream->durable;

@@ -8,6 +8,7 @@
  *   broker_publish.c  events, heartbeats, hello
  *   broker_ask.c      requests: reading, waiting, answering
  *   broker_put.c, broker_checks.c, broker_take.c, broker_fetch.c, broker_stat.c  the other verbs
+ *   broker_leases.c   granting, lapsing, rejecting
  *   broker_index.c    where a stream's events are in the journal
  *   leases.c          groups, members, open frames
  *
@@ -203,7 +204,8 @@ void tb_index_rotate(tb_broker *broker);
 void tb_index_forget(tb_broker *broker, uint64_t below);
 void tb_index_close(tb_broker *broker);
 /* Append the EVENTS frame that holds number (first held ≤ number ≤ durable) to `to`. */
-tb_rc tb_events_read(tb_broker *broker, tb_stream *stream, uint64_t number, tb_buf *to, tb_frame *ret_frame, tb_err *err);
+tb_rc tb_events_read(tb_broker *broker, tb_stream *stream, uint64_t number, tb_buf *to, tb_frame *ret_frame,
+                     tb_err *err);
 
 /* broker_streams.c */
 tb_stream *tb_stream_find(const tb_broker *broker, uint64_t hash);
@@ -280,11 +282,25 @@ typedef struct tb_check {
 } tb_check;
 const tb_check *tb_check_find(unsigned kind);
 
+/* broker_leases.c */
+#define TB_ATTEMPTS_MAX 5u
+/* Notes at the streams what the take says of them, under a new serial of its own. */
+void tb_lease_note_held(tb_broker *broker, tb_asking *ask);
+/* first: on arrival, when what the member doesn't know of its leases shows that it started anew. */
+void tb_lease_grant(tb_broker *broker, tb_asking *ask, int first);
+/* What answers after this turn bore was never received. */
+void tb_lease_release_lost(tb_broker *broker, tb_group_state *group, tb_member *member, uint64_t turn);
+void tb_leases_reject(tb_broker *broker, unsigned group);
+void tb_leases_check(tb_broker *broker);
+static inline int tb_stream_held_by(const tb_stream *stream, const uint8_t *member)
+{
+	return stream->generation != 0 && tb_member_same(stream->member, member);
+}
+
 /* broker_take.c */
 tb_rc tb_take_decide(tb_broker *broker, tb_asking *ask, tb_span frames, tb_err *err);
 void tb_take_again(tb_broker *broker, tb_asking *ask);
 int tb_take_tell(tb_broker *broker, tb_asking *ask, int final);
-void tb_leases_check(tb_broker *broker);
 
 /* broker_fetch.c */
 tb_rc tb_fetch_decide(tb_broker *broker, tb_asking *ask, tb_span frames, tb_err *err);

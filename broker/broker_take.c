@@ -2,11 +2,6 @@
 
 #define TAKE_MAX (8u << 20)
 #define WAIT_MAX (30 * TB_NS_PER_S)
-#define ATTEMPTS_MAX 5u
-#define FRAME_LEASES 6u      /* a frame is held for so many lease times at most, also by a member that lives */
-#define LEASE_ROOM 4096u
-#define REJECTED_AT_ONCE (16u << 20)
-#define MEMBER_LEASES 60u    /* a member silent for so many is forgotten */
 
 static const Tb__TakeRequest *request_of(const tb_asking *ask)
 {
@@ -16,128 +11,6 @@ static const Tb__TakeRequest *request_of(const tb_asking *ask)
 static tb_group_state *group_of(tb_broker *broker, const tb_asking *ask)
 {
 	return &broker->groups[request_of(ask)->group];
-}
-
-static int live(const tb_broker *broker, const tb_group_state *group, const uint8_t *member)
-{
-	return tb_member_live(group, member, tb_broker_mono(broker), broker->options.lease_ns);
-}
-
-/* ---- granting */
-
-static void gather_lease(tb_broker *broker, unsigned group, uint64_t stream, uint64_t generation, const uint8_t *member)
-{
-	Tb__Lease lease = TB__LEASE__INIT;
-	lease.group = group;
-	lease.stream = stream;
-	lease.generation = generation;
-	lease.member = tb_binary(member, TB_MEMBER_ID);
-	tb_gather_message(broker, TB_KIND_LEASE, &lease.base);
-}
-
-/* Notes at the streams what the request says of them. */
-static void note_held(tb_broker *broker, tb_asking *ask)
-{
-	const Tb__TakeRequest *request = request_of(ask);
-	ask->serial = ++broker->serial;
-	for (size_t i = 0; i < request->n_held; i++) {
-		tb_stream *stream = tb_stream_find(broker, request->held[i]->stream);
-		if (stream == NULL)
-			continue;
-		stream->ask = ask->serial;
-		stream->ask_generation = request->held[i]->generation;
-		stream->ask_next = request->held[i]->next;
-	}
-}
-
-static int holds(const tb_stream *stream, const uint8_t *member)
-{
-	return stream->generation != 0 && tb_member_same(stream->member, member);
-}
-
-/* Streams that nobody holds go to who asks, up to its share; one that it holds and doesn't know of, because it started
- * anew, gets a new generation, once a request. */
-static void lease_streams(tb_broker *broker, tb_asking *ask, int first)
-{
-	const Tb__TakeRequest *request = request_of(ask);
-	tb_group_state *group = group_of(broker, ask);
-	size_t members = tb_members_live(group, tb_broker_mono(broker), broker->options.lease_ns);
-	size_t share = (broker->stream_count + members - 1) / (members ? members : 1), mine = 0;
-	for (uint32_t i = 0; i < broker->stream_count; i++)
-		mine += (size_t)holds(broker->streams[i], request->member.data);
-	note_held(broker, ask);
-	for (uint32_t i = 0; i < broker->stream_count; i++) {
-		tb_stream *stream = broker->streams[i];
-		if (holds(stream, request->member.data)) {
-			if (!first || stream->ask == ask->serial)
-				continue;
-		} else if (mine >= share || (stream->generation != 0 && live(broker, group, stream->member))) {
-			continue;
-		} else {
-			mine++;
-		}
-		gather_lease(broker, request->group, stream->hash, stream->generation + 1, request->member.data);
-	}
-}
-
-static void lease_group(tb_broker *broker, tb_asking *ask, int first)
-{
-	const Tb__TakeRequest *request = request_of(ask);
-	tb_group_state *group = group_of(broker, ask);
-	if (group->generation != 0 && tb_member_same(group->member, request->member.data)) {
-		if (!first || request->generation == group->generation)
-			return;
-	} else if (group->generation != 0 && live(broker, group, group->member)) {
-		return;
-	}
-	gather_lease(broker, request->group, 0, group->generation + 1, request->member.data);
-}
-
-static void lease(tb_broker *broker, tb_asking *ask, int first)
-{
-	if (request_of(ask)->nothing || tb_room_for_put(broker, LEASE_ROOM, 1, NULL) != TB_OK)
-		return;
-	switch (group_of(broker, ask)->row->lease) {
-	case TB_LEASE_STREAM:
-		lease_streams(broker, ask, first);
-		break;
-	case TB_LEASE_GROUP:
-		lease_group(broker, ask, first);
-		break;
-	case TB_LEASE_FRAME:
-		break;
-	}
-}
-
-/* ---- answers that were lost */
-
-/* A member that started anew may have died of the frame, so that attempt counts; an answer that was lost doesn't. */
-static void release_opens(tb_opens *opens, const uint8_t *member, uint64_t turn)
-{
-	for (tb_open *open = NULL; (open = tb_opens_next(opens, open)) != NULL;) {
-		if (open->turn <= turn || !tb_member_same(open->member, member))
-			continue;
-		if (turn != 0 && open->attempts > 0)
-			open->attempts--;
-		open->leased = 0;
-		open->generation = 0;
-		open->turn = 0;
-	}
-}
-
-static void release_lost(tb_broker *broker, tb_group_state *group, tb_member *member, uint64_t turn)
-{
-	if (turn >= member->turn)
-		return;
-	release_opens(&group->open, member->id, turn);
-	release_opens(&group->loose, member->id, turn);
-	if (group->row->lease == TB_LEASE_GROUP && tb_member_same(group->member, member->id))
-		group->handed_to = group->handed_before;
-	if (group->row->lease != TB_LEASE_STREAM)
-		return;
-	for (uint32_t i = 0; i < broker->stream_count; i++)
-		if (holds(broker->streams[i], member->id))
-			release_opens(&broker->streams[i]->open, member->id, turn);
 }
 
 /* One request of a member waits at a time: an earlier one was given up. */
@@ -153,8 +26,6 @@ static void supersede(tb_broker *broker, const tb_asking *ask)
 		other->deadline_ns = 0;
 	}
 }
-
-static void reject_tired(tb_broker *broker, unsigned group);
 
 tb_rc tb_take_decide(tb_broker *broker, tb_asking *ask, tb_span frames, tb_err *err)
 {
@@ -172,9 +43,9 @@ tb_rc tb_take_decide(tb_broker *broker, tb_asking *ask, tb_span frames, tb_err *
 	if (member->turn == 0)
 		member->turn = request->turn > 0 ? request->turn : 1; /* 0 is said only by who has just started */
 	supersede(broker, ask);
-	release_lost(broker, group, member, request->turn);
-	reject_tired(broker, request->group);
-	lease(broker, ask, 1);
+	tb_lease_release_lost(broker, group, member, request->turn);
+	tb_leases_reject(broker, request->group);
+	tb_lease_grant(broker, ask, 1);
 	/* It has to ask again in time to keep its leases. */
 	uint64_t wait = request->wait_ms * TB_NS_PER_MS, most = broker->options.lease_ns / 2;
 	most = most < WAIT_MAX ? most : WAIT_MAX;
@@ -184,7 +55,7 @@ tb_rc tb_take_decide(tb_broker *broker, tb_asking *ask, tb_span frames, tb_err *
 
 void tb_take_again(tb_broker *broker, tb_asking *ask)
 {
-	lease(broker, ask, 0);
+	tb_lease_grant(broker, ask, 0);
 }
 
 /* ---- handing out */
@@ -246,7 +117,7 @@ static int haul_open(struct haul *haul, tb_open *open, uint64_t generation)
 static void haul_free(struct haul *haul, tb_opens *opens)
 {
 	for (tb_open *open = NULL; !haul->full && (open = tb_opens_next(opens, open)) != NULL;)
-		if (!open->leased && open->attempts < ATTEMPTS_MAX && haul_open(haul, open, 0))
+		if (!open->leased && open->attempts < TB_ATTEMPTS_MAX && haul_open(haul, open, 0))
 			open->leased = 1;
 }
 
@@ -278,7 +149,8 @@ static size_t streams_known(struct haul *haul, tb_stream **streams)
 	for (size_t i = 0; i < haul->request->n_held; i++) {
 		const Tb__Held *held = haul->request->held[i];
 		tb_stream *stream = tb_stream_find(haul->broker, held->stream);
-		if (stream == NULL || !holds(stream, haul->request->member.data) || held->generation != stream->generation)
+		if (stream == NULL || held->generation != stream->generation ||
+		    !tb_stream_held_by(stream, haul->request->member.data))
 			continue;
 		stream->ask_next = held->next;
 		streams[count++] = stream;
@@ -366,18 +238,18 @@ static Tb__Grant *grant_of(tb_broker *broker, const tb_stream *stream)
 static void tell_grants(tb_broker *broker, tb_asking *ask, Tb__TakeReply *reply)
 {
 	const Tb__TakeRequest *request = request_of(ask);
-	note_held(broker, ask);
+	tb_lease_note_held(broker, ask);
 	reply->grants = tb_arena_alloc(broker->turn, broker->stream_count * sizeof(*reply->grants));
 	for (uint32_t i = 0; i < broker->stream_count; i++) {
 		const tb_stream *stream = broker->streams[i];
 		int known = stream->ask == ask->serial && stream->ask_generation == stream->generation;
-		if (holds(stream, request->member.data) && !known)
+		if (tb_stream_held_by(stream, request->member.data) && !known)
 			reply->grants[reply->n_grants++] = grant_of(broker, stream);
 	}
 	reply->revoked = tb_arena_alloc(broker->turn, request->n_held * sizeof(*reply->revoked));
 	for (size_t i = 0; i < request->n_held; i++) {
 		const tb_stream *stream = tb_stream_find(broker, request->held[i]->stream);
-		if (stream == NULL || !holds(stream, request->member.data))
+		if (stream == NULL || !tb_stream_held_by(stream, request->member.data))
 			reply->revoked[reply->n_revoked++] = request->held[i]->stream;
 	}
 }
@@ -452,92 +324,4 @@ int tb_take_tell(tb_broker *broker, tb_asking *ask, int final)
 	reply.run_id = tb_run_name(broker);
 	tb_ask_answer(broker, ask, &reply.base, frames);
 	return 1;
-}
-
-/* ---- time */
-
-/* To the rejects, whole, so that an operator can see what it was. */
-static void reject(tb_broker *broker, tb_group_state *group, tb_open *open)
-{
-	tb_auto(tb_buf_drop) tb_buf bytes = { 0 };
-	if (open->bytes.size > 0)
-		tb_buf_append_span(&bytes, open->bytes);
-	else
-		tb_journal_read(broker->journal, open->id, &bytes, NULL); /* what can't be read is rejected without it */
-	if (bytes.size > TB_FRAME_BODY_MAX)
-		bytes.size = TB_FRAME_HEAD;
-	tb_frame frame = { .kind = TB_KIND_REJECT, .flags = (uint16_t)group->row->number, .count = 1, .stream = open->stream,
-		           .body = tb_buf_span(&bytes) };
-	uint64_t id = open->id;
-	if (id & TB_VOLATILE_ID)
-		tb_volatile_remove(broker, group, open);
-	tb_gather(broker, &frame, (tb_span){ 0 });
-	Tb__Finish finish = TB__FINISH__INIT;
-	finish.group = group->row->number;
-	finish.frames = &id;
-	finish.n_frames = 1;
-	if (!(id & TB_VOLATILE_ID))
-		tb_gather_message(broker, TB_KIND_FINISH, &finish.base);
-}
-
-static void reject_tired_of(tb_broker *broker, tb_group_state *group, tb_opens *opens)
-{
-	tb_open *open = tb_opens_next(opens, NULL);
-	while (open != NULL && broker->stuck.rc == TB_OK && broker->batch.size < REJECTED_AT_ONCE) {
-		uint64_t id = open->id;
-		if (!open->leased && open->attempts >= ATTEMPTS_MAX)
-			reject(broker, group, open);
-		open = tb_opens_from(opens, id + 1);
-	}
-}
-
-static void reject_tired(tb_broker *broker, unsigned number)
-{
-	tb_group_state *group = &broker->groups[number];
-	if (group->row->lease != TB_LEASE_FRAME)
-		return;
-	reject_tired_of(broker, group, &group->open);
-	reject_tired_of(broker, group, &group->loose);
-}
-
-static void lapse(tb_broker *broker, const tb_group_state *group, tb_opens *opens)
-{
-	uint64_t now = tb_broker_mono(broker);
-	for (tb_open *open = NULL; (open = tb_opens_next(opens, open)) != NULL;) {
-		if (!open->leased)
-			continue;
-		if (live(broker, group, open->member) && now - open->since_ns < FRAME_LEASES * broker->options.lease_ns)
-			continue;
-		open->leased = 0;
-		open->turn = 0;
-		broker->changed = 1;
-	}
-}
-
-static void check_members(tb_broker *broker, tb_group_state *group)
-{
-	uint64_t now = tb_broker_mono(broker), lease_ns = broker->options.lease_ns;
-	for (size_t i = group->member_count; i-- > 0;) {
-		tb_member *member = &group->members[i];
-		if (now - member->seen_ns < lease_ns)
-			continue;
-		if (!member->silent)
-			broker->changed = 1; /* who waits for its leases may have them */
-		member->silent = 1;
-		if (now - member->seen_ns >= MEMBER_LEASES * lease_ns)
-			tb_member_remove(group, i);
-	}
-}
-
-void tb_leases_check(tb_broker *broker)
-{
-	for (unsigned i = 0; i < TB_GROUP_COUNT; i++) {
-		tb_group_state *group = &broker->groups[i];
-		check_members(broker, group);
-		if (group->row == NULL || group->row->lease != TB_LEASE_FRAME)
-			continue;
-		lapse(broker, group, &group->open);
-		lapse(broker, group, &group->loose);
-		reject_tired(broker, i);
-	}
 }

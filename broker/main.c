@@ -202,6 +202,12 @@ static tb_rc open_core(const struct settings *settings, const tb_broker_out *out
 	return rc;
 }
 
+static void log_also(const char *url)
+{
+	if (url != NULL)
+		tb_log(TB_LOG_WARN, "listens at %s too: nothing is encrypted there, and whoever reaches it may do everything", url);
+}
+
 static tb_rc listen_all(tb_serve *serve, const struct settings *settings, tb_broker *broker, tb_err *err)
 {
 	tb_auto(tb_buf_drop) tb_buf request = { 0 }, events = { 0 }, topics = { 0 };
@@ -217,9 +223,13 @@ static tb_rc listen_all(tb_serve *serve, const struct settings *settings, tb_bro
 		tb_buf_text(&topics),  settings->config.listen_topics,
 	};
 	rc = tb_serve_listen(serve, &urls, broker, err);
-	if (rc == TB_OK)
-		tb_log(TB_LOG_INFO, "listens at %s", urls.request);
-	return rc;
+	if (rc != TB_OK)
+		return rc;
+	tb_log(TB_LOG_INFO, "listens at %s", urls.request);
+	log_also(urls.request_also);
+	log_also(urls.events_also);
+	log_also(urls.topics_also);
+	return TB_OK;
 }
 
 static tb_rc open_signals(int *ret_fd, tb_err *err)

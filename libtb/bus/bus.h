@@ -55,8 +55,10 @@ tb_rc tb_topics_next(tb_topics *topics, uint64_t timeout_ns, tb_buf *buf, tb_spa
 int tb_topics_fd(tb_topics *topics); /* readable when one may be there */
 void tb_topics_close(tb_topics *topics);
 
-/* A small server of JSON requests: one question, one answer, several open at once (nng REP contexts). Callbacks run
- * in tb_server_poll, in the caller's thread. */
+/* A server of requests, the broker's or small JSON ones: one question, one answer, several open at once. Callbacks run
+ * in tb_server_poll, in the caller's thread; a question's text is valid until it is answered. It watches itself and is
+ * opened again when it falls deaf: see bus/listen.h, also for what has to be so before it listens. Closing drops the
+ * questions that are open; their askers ask again. */
 typedef struct tb_server tb_server;
 typedef struct tb_question tb_question;
 typedef void (*tb_question_fn)(void *self, tb_question *question, tb_span text);
@@ -75,7 +77,8 @@ typedef struct tb_line tb_line;
 tb_rc tb_line_dial(const char *events_url, const char *topics_url, const char *topic, tb_line **ret_line, tb_err *err);
 int tb_line_fd(tb_line *line);       /* readable when something was heard */
 int tb_line_connected(tb_line *line); /* both pipes are up */
-/* Queue one frame; the buffer is copied. TB_EBUSY: the queue is full, try later. */
+/* Queue one frame; the buffer is copied. TB_EBUSY: nobody is connected, try later. Who has more than 512 frames on their
+ * way loses some without a word: keep to the window. */
 tb_rc tb_line_send(tb_line *line, tb_span frame, tb_err *err);
 /* The next thing heard (body of the topic's message), or TB_ENOTFOUND when there is none now. */
 tb_rc tb_line_hear(tb_line *line, tb_buf *buf, tb_span *ret_body, tb_err *err);

@@ -1,4 +1,4 @@
-/* Publishers and the broker: events, heartbeats, hello; who is answered, and when. */
+/* Publishers and the broker: events, heartbeats, hello; what is told, and when. */
 #include "broker_room.h"
 
 TestSuite(broker, .init = room_begin, .fini = room_end);
@@ -233,6 +233,19 @@ Test(broker, a_heartbeat_behind_gathered_events_shows_no_loss)
 	cr_assert_eq(told("book")->durable, 15);
 }
 
+Test(broker, a_heartbeat_that_is_none_is_counted)
+{
+	tb_auto(tb_buf_drop) tb_buf frame = { 0 };
+	uint64_t epoch = make_stream("book", 10);
+	tb_frame head = { .kind = TB_KIND_HEARTBEAT, .stream = tb_stream_hash("book"), .epoch = epoch,
+		              .body = tb_span_text("this isn't a heartbeat") };
+	tb_frame_write(&frame, &head);
+	size_t before = room.topic_count;
+	tb_broker_event(room.broker, tb_buf_span(&frame));
+	cr_assert_eq(room.topic_count, before);
+	cr_assert_eq(stat_now()->counters_refused, 1);
+}
+
 Test(broker, a_heartbeat_of_another_run_is_told_to_say_hello)
 {
 	uint64_t epoch = make_stream("book", 10);
@@ -403,150 +416,21 @@ Test(broker, no_more_publishers_than_windows)
 	connect_engine("c", 'c');
 }
 
-/* ---- requests */
-
-static void send_bytes(tb_span bytes)
+Test(broker, hello_without_a_proper_outbox_is_invalid)
 {
-	int asker = ++room.asked;
-	tb_broker_request(room.broker, (void *)(uintptr_t)asker, bytes);
-	commit();
-	Tb__StatReply *reply = answer_of(asker, &tb__stat_reply__descriptor, NULL);
-	expect_code(reply->status, TB_EINVAL);
+	Tb__HelloRequest request = TB__HELLO_REQUEST__INIT;
+	request.stream = (char *)(uintptr_t) "book";
+	request.outbox = binary("short", 5);
+	expect_code(hello_reply(send_request(TB_KIND_HELLO, &request.base, (tb_span){ 0 }))->status, TB_EINVAL);
+	request.outbox = id16('o');
+	request.epoch = UINT64_MAX;
+	expect_code(hello_reply(send_request(TB_KIND_HELLO, &request.base, (tb_span){ 0 }))->status, TB_EINVAL);
 }
 
-Test(broker, a_request_that_is_cut_or_flipped_is_answered_invalid)
+Test(broker, a_stream_may_have_many_epochs)
 {
-	tb_auto(tb_buf_drop) tb_buf request = { 0 };
-	Tb__HelloRequest hello = TB__HELLO_REQUEST__INIT;
-	hello.stream = (char *)(uintptr_t) "book";
-	hello.outbox = id16('o');
-	hello.take_over = 1;
-	tb_control_write(&request, TB_KIND_HELLO, &hello.base);
-	for (size_t size = 0; size < request.size; size++)
-		send_bytes(tb_span_of(request.data, size));
-	for (size_t bit = 0; bit < request.size * 8; bit++) {
-		request.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
-		send_bytes(tb_buf_span(&request));
-		request.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
-	}
-	cr_assert_eq(stat_now()->counters_refused, request.size * 9);
-	cr_assert_eq(stat_now()->n_streams, 0);
-}
-
-Test(broker, what_is_not_a_request_is_answered_invalid)
-{
-	send_bytes(events_frame("book", 1, 1, 1, 20));
-	tb_auto(tb_buf_drop) tb_buf request = { 0 };
-	tb_frame_write(&request, &(tb_frame){ .kind = TB_KIND_PUT, .body = tb_span_text("this is not a put") });
-	send_bytes(tb_buf_span(&request));
-}
-
-Test(broker, frames_behind_a_put_are_checked_at_every_length_and_bit)
-{
-	tb_auto(tb_buf_drop) tb_buf frames = { 0 }, wrong = { 0 };
-	make_stream("book", 10);
-	struct take_by collector = lease_streams_to('c');
-	struct put_by by = { TB_GROUP_COLLECTOR, 'c', collector.generations[0], "book", NULL, 0, 0 };
-	add_cut(&frames, "book", 1, 10);
-	for (size_t size = 1; size < frames.size; size++) {
-		tb_buf_append(&wrong, frames.data, size);
-		cr_assert_eq(put_now(&by, &wrong), TB_EINVAL, "at %zu", size);
-	}
-	for (size_t bit = 0; bit < frames.size * 8; bit++) {
-		tb_buf_append_span(&wrong, tb_buf_span(&frames));
-		wrong.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
-		cr_assert_eq(put_now(&by, &wrong), TB_EINVAL, "at %zu", bit);
-	}
-	cr_assert_eq(stream_stat("book")->cut, 0);
-	cr_assert_eq(put_now(&by, &frames), TB_OK);
-	cr_assert_eq(stream_stat("book")->cut, 10);
-}
-
-/* ---- fetch */
-
-Test(broker, fetch_brings_whole_frames_in_order)
-{
-	uint64_t epoch = connect_engine("book", 'o');
-	connect_engine("tape", 't');
-	for (uint64_t i = 0; i < 30; i++) {
-		publish("book", epoch, 1 + 10 * i, 10);
-		publish("tape", 1, 1 + 3 * i, 3);
-		if (i % 3 == 0)
-			commit();
-	}
-	commit();
-	tb_span frames;
-	Tb__FetchReply *reply = fetch_reply(fetch("book", 17, 203, 0, 0), &frames);
-	expect_code(reply->status, TB_OK);
-	cr_assert_eq(reply->durable, 300);
-	cr_assert_eq(reply->first_held, 1);
-	expect_events(frames, "book", 17, 203);
-	for (uint64_t n = 1; n <= 90; n += 7) {
-		fetch_reply(fetch("tape", n, n, 0, 0), &frames);
-		expect_events(frames, "tape", n, n);
-	}
-	fetch_reply(fetch("book", 290, 0, 0, 0), &frames);
-	expect_events(frames, "book", 290, 300);
-}
-
-Test(broker, fetch_keeps_to_its_bytes_but_brings_one_frame)
-{
-	uint64_t epoch = connect_engine("book", 'o');
-	for (uint64_t i = 0; i < 10; i++)
-		publish("book", epoch, 1 + 10 * i, 10);
-	commit();
-	tb_span frames, two;
-	fetch_reply(fetch("book", 1, 100, 1, 0), &frames);
-	expect_events(frames, "book", 1, 10);
-	fetch_reply(fetch("book", 1, 100, 2 * frames.size, 0), &two);
-	expect_events(two, "book", 1, 20);
-	fetch_reply(fetch("book", 1, 100, 3 * frames.size - 1, 0), &two);
-	expect_events(two, "book", 1, 20);
-}
-
-Test(broker, fetch_waits_for_what_is_not_durable_yet)
-{
-	uint64_t epoch = make_stream("book", 10);
-	int asker = fetch("book", 11, 12, 0, 1000);
-	commit();
-	cr_assert_eq(answered(asker), 0);
-	publish("book", epoch, 11, 1);
-	cr_assert_eq(answered(asker), 0);
-	commit();
-	tb_span frames;
-	expect_code(fetch_reply(asker, &frames)->status, TB_OK);
-	expect_events(frames, "book", 11, 11);
-}
-
-Test(broker, fetch_is_answered_when_its_time_is_over)
-{
-	make_stream("book", 10);
-	int asker = fetch("book", 11, 12, 0, 1000);
-	commit();
-	pass(999 * TB_NS_PER_MS);
-	cr_assert_leq(tb_broker_tick(room.broker), room.mono_ns + TB_NS_PER_MS);
-	cr_assert_eq(answered(asker), 0);
-	pass(TB_NS_PER_MS);
-	tb_broker_tick(room.broker);
-	tb_span frames;
-	expect_code(fetch_reply(asker, &frames)->status, TB_OK);
-	cr_assert_eq(frames.size, 0);
-}
-
-Test(broker, fetch_of_what_there_is_not_fails)
-{
-	make_stream("book", 10);
-	expect_code(fetch_reply(fetch("none", 1, 2, 0, 0), NULL)->status, TB_ENOTFOUND);
-	expect_code(fetch_reply(fetch("book", 0, 2, 0, 0), NULL)->status, TB_EINVAL);
-	expect_code(fetch_reply(fetch("book", 5, 2, 0, 0), NULL)->status, TB_EINVAL);
-}
-
-Test(broker, no_more_requests_wait_than_there_is_room_for)
-{
-	make_stream("book", 10);
-	room.options.waiting_max = 2;
+	for (uint64_t i = 1; i <= 100; i++)
+		cr_assert_eq(connect_engine("book", 'o'), i);
 	room_reopen();
-	int a = fetch("book", 11, 0, 0, 1000), b = fetch("book", 11, 0, 0, 1000), c = fetch("book", 11, 0, 0, 1000);
-	cr_assert_eq(answered(a) + answered(b), 0);
-	cr_assert_eq(answered(c), 1);
+	cr_assert_eq(connect_engine("book", 'o'), 101);
 }

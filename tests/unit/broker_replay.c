@@ -16,13 +16,18 @@ static void tear_down(void)
 
 TestSuite(broker_replay, .init = set_up, .fini = tear_down);
 
-static void use_small_files(void)
+static void room_begin_again(void)
 {
 	room_close();
 	tb_disk_remove_tree(tb_disk_system(), room.dir, NULL);
+	room_open();
+}
+
+static void use_small_files(void)
+{
 	room.options.journal.file_size = 8192;
 	room.options.journal_keep_ns = 1;
-	room_open();
+	room_begin_again();
 }
 
 static struct put_by under(const struct take_by *collector, const char *stream)
@@ -304,9 +309,10 @@ Test(broker_replay, no_event_goes_before_it_is_finished)
 
 /* ---- files */
 
-static void fill(const char *stream, uint32_t frames_of_1000)
+/* So many frames of ten events, 1.2 KB each. */
+static void fill(const char *stream, uint32_t count)
 {
-	for (uint32_t i = 0; i < frames_of_1000; i++) {
+	for (uint32_t i = 0; i < count; i++) {
 		const Tb__StreamStat *stat = stream_stat(stream);
 		if (!stat->connected)
 			connect_engine(stream, 'o');
@@ -396,15 +402,49 @@ Test(broker_replay, what_is_only_gathered_lets_no_file_go)
 	struct put_by by = under(&collector, "book");
 	by.finished_to = stream_stat("book")->durable;
 	put_frames(&by, NULL);
-	uint64_t bytes = 0, offset = 0;
 	char path[128];
-	snprintf(path, sizeof(path), "%s/%016llx.tbj", room.dir, (unsigned long long)offset);
+	snprintf(path, sizeof(path), "%s/%016x.tbj", room.dir, 0);
 	pass(2 * TB_NS_PER_S);
 	tb_broker_tick(room.broker);
 	cr_assert_eq(access(path, F_OK), 0);
 	commit();
 	cr_assert_neq(access(path, F_OK), 0);
-	(void)bytes;
+}
+
+Test(broker_replay, the_last_file_alone_says_everything)
+{
+	use_small_files();
+	connect_engine("book", 'o');
+	struct take_by collector = lease_streams_to('c'), sealer = { .group = TB_GROUP_SEALER, .member = 'e' };
+	struct put_by by = under(&collector, "book"), reject = { .group = TB_GROUP_SEALER, .member = 'e' }, client = { 0 };
+	fill("book", 1);
+	add_cut(&frames, "book", 1, 10);
+	add_manifest(&frames, "book", 1);
+	put_now(&by, &frames);
+	add_bytes(&frames, TB_KIND_REJECT, NULL, 10);
+	put_now(&reject, &frames);
+	add_order(&frames, "book", "FUL_1");
+	put_now(&client, &frames);
+	tb_frame_write(&frames, &(tb_frame){ .kind = TB_KIND_PERIOD, .count = 1, .body = tb_span_text("period") });
+	put_now(&client, &frames);
+	take_now(&sealer);
+	fill("book", 15);
+	cr_assert_eq(group_stat(TB_GROUP_SEALER)->rejected, 1);
+	expect_same_after_reopening("behind several checkpoints");
+	sealer.turn = 0;
+	struct taken taken = take_now(&sealer);
+	cr_assert_eq(taken.count, 1);
+	cr_assert_eq(taken.reply->leased[0]->attempts, 2);
+	cr_assert_eq(taken.reply->period.len, 6);
+	add_order(&frames, "book", "FUL_1");
+	put_now(&client, &frames);
+	cr_assert(put_was_repeated());
+	by.generation++;
+	add_cut(&frames, "book", 11, 20);
+	cr_assert_eq(put_now(&by, &frames), TB_EFENCED);
+	by.generation--;
+	add_cut(&frames, "book", 11, 20);
+	cr_assert_eq(put_now(&by, &frames), TB_OK);
 }
 
 Test(broker_replay, events_are_fetched_from_older_files_too)
@@ -458,6 +498,9 @@ Test(broker_replay, at_the_limit_events_are_held_up_and_go_on_by_themselves)
 	heartbeat("book", epoch, durable + 5);
 	cr_assert(!told("book")->again);
 	cr_assert_leq(stat_now()->journal_bytes, 5 * 8192);
+	int asker = say_hello("tape", 't', 0, 0, 0, 1);
+	expect_code(hello_reply(asker)->status, TB_OK);
+	cr_assert_eq(hello_reply(asker)->window_frames, 0);
 	finish_all(&collector, "book");
 	pass_ticking(2);
 	cr_assert_str_eq(stat_now()->held_up, "");
@@ -469,20 +512,23 @@ Test(broker_replay, at_the_limit_events_are_held_up_and_go_on_by_themselves)
 
 Test(broker_replay, at_the_limit_puts_that_finish_something_are_still_taken)
 {
-	struct take_by collector = make_finisher();
-	room.options.journal_limit = 4 * 8192;
-	room_reopen();
+	room.options.journal.file_size = 65536;
+	room.options.journal_limit = 4 * 65536;
+	room.options.journal_keep_ns = 1;
+	room_begin_again();
+	connect_engine("book", 'o');
+	struct take_by collector = lease_streams_to('c');
 	fill("book", 2);
 	struct put_by sealer = { .group = TB_GROUP_SEALER, .member = 'e' };
 	tb_rc rc = TB_OK;
 	for (int i = 0; rc == TB_OK; i++) {
 		cr_assert_lt(i, 100);
-		add_bytes(&frames, TB_KIND_OBJECT, "book", 700);
+		add_bytes(&frames, TB_KIND_OBJECT, "book", 6000);
 		rc = put_now(&sealer, &frames);
 	}
 	cr_assert_eq(rc, TB_EFULL);
 	cr_assert(put_reply(room.asked)->status->hint[0] != '\0');
-	cr_assert_leq(stat_now()->journal_bytes, 4 * 8192);
+	cr_assert_leq(stat_now()->journal_bytes, 4 * 65536);
 	finish_all(&collector, "book");
 	struct take_by storer = lease_group_to(TB_GROUP_STORER, 's');
 	struct taken taken = take_now(&storer);
@@ -492,10 +538,10 @@ Test(broker_replay, at_the_limit_puts_that_finish_something_are_still_taken)
 	struct put_by by = { .group = TB_GROUP_STORER, .member = 's', .generation = storer.generation, .finished = ids,
 		                 .count = taken.count };
 	cr_assert_eq(put_now(&by, NULL), TB_OK);
-	cr_assert_leq(stat_now()->journal_bytes, 4 * 8192);
+	cr_assert_leq(stat_now()->journal_bytes, 4 * 65536);
 	pass_ticking(2);
 	cr_assert_str_eq(stat_now()->held_up, "");
-	add_bytes(&frames, TB_KIND_OBJECT, "book", 700);
+	add_bytes(&frames, TB_KIND_OBJECT, "book", 6000);
 	cr_assert_eq(put_now(&sealer, &frames), TB_OK);
 }
 

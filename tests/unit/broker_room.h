@@ -204,7 +204,8 @@ static inline tb_span events_frame(const char *stream, uint64_t epoch, uint64_t 
 		memset(event, (int)(first + i), size);
 		tb_events_append(&frame, tb_span_of(event, size));
 	}
-	tb_frame head = { .kind = TB_KIND_EVENTS, .count = count, .stream = tb_stream_hash(stream), .epoch = epoch, .first = first };
+	tb_frame head = { .kind = TB_KIND_EVENTS, .count = count, .stream = tb_stream_hash(stream), .epoch = epoch,
+		              .first = first };
 	tb_frame_end(&frame, at, &head);
 	return tb_arena_copy(room.arena, tb_buf_span(&frame));
 }
@@ -227,7 +228,8 @@ static inline void heartbeat(const char *stream, uint64_t epoch, uint64_t last)
 	tb_broker_event(room.broker, tb_buf_span(&frame));
 }
 
-static inline int say_hello(const char *stream, char outbox, uint64_t epoch, uint64_t first, uint64_t last, int take_over)
+static inline int say_hello(const char *stream, char outbox, uint64_t epoch, uint64_t first, uint64_t last,
+                            int take_over)
 {
 	Tb__HelloRequest request = TB__HELLO_REQUEST__INIT;
 	request.stream = (char *)(uintptr_t)stream;

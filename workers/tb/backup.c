@@ -7,7 +7,8 @@
 #include <unistd.h>
 
 #define REQUEST_TIMEOUT (5 * TB_NS_PER_S)
-#define ASK_MAX (10 * TB_NS_PER_S)
+#define ASK_MAX (2 * TB_NS_PER_S)
+#define GONE_TIMES 3
 #define STREAMS_MAX 4096
 
 const tb_opt tb_backup_rows[] = {
@@ -116,7 +117,7 @@ static tb_rc put_order(ordering *self, order *one, tb_err *err)
 	print_by(&by);
 	Tb__Order message = TB__ORDER__INIT;
 	message.stream = one->stream;
-	message.type = (char *)(uintptr_t)self->type->word;
+	message.type = (char *)(uintptr_t)self->type->name;
 	message.backup = one->id;
 	message.by = (char *)(uintptr_t)tb_buf_text(&by);
 	size_t size = tb__order__get_packed_size(&message), at = tb_frame_begin(&frame);
@@ -168,7 +169,8 @@ static void order_all(ordering *self)
 
 /* ---- waiting */
 
-/* Asks once, for a second at most at a terminal, so that it shows life. *ret_record: NULL when it isn't ready yet. */
+/* Asks once; the answer is held back for two seconds at most, one at a terminal, so that we show life and see an order
+ * that was given up. *ret_record: NULL when it isn't ready yet. */
 static tb_rc ask_ready(ordering *self, const order *one, uint64_t left_ns, int terminal, json_t **ret_record, tb_err *err)
 {
 	uint64_t most = terminal ? TB_NS_PER_S : ASK_MAX, wait_ns = left_ns < most ? left_ns : most;
@@ -192,24 +194,43 @@ static tb_rc not_ready(const ordering *self, const order *one, tb_err *err)
 	return TB_ETIMEOUT;
 }
 
+/* Is the order still open? What is no longer open and doesn't become READY either was refused by the collector. */
+static int is_open(ordering *self, const order *one)
+{
+	Tb__StatReply *stat;
+	if (tb_bus_stat(self->bus, REQUEST_TIMEOUT, self->arena, &stat, NULL) != TB_OK)
+		return 1;
+	const Tb__StreamStat *stream = find_stream(stat, one->stream);
+	return stream == NULL || strcmp(stream->backup_running, one->id) == 0;
+}
+
+static tb_rc given_up(const ordering *self, const order *one, tb_err *err)
+{
+	tb_fail(err, TB_EREFUSED, "%s of stream %s was given up: no backup came of the order", one->id, one->stream);
+	tb_hint(err, "the collector says why in %s/logs/collector.log", self->call->dir);
+	return TB_EREFUSED;
+}
+
 static tb_rc wait_one(ordering *self, const order *one, uint64_t deadline_ns, tb_err *err)
 {
 	char what[TB_BACKUP_ID + 16];
 	tb_progress progress;
 	json_t *record = NULL;
 	tb_rc rc = TB_OK;
+	int gone = 0;
 	snprintf(what, sizeof(what), "waiting for %s", one->id);
 	tb_progress_start(&progress, self->call->clock, what, NULL);
 	for (;;) {
 		uint64_t now = tb_mono_ns(self->call->clock);
 		rc = ask_ready(self, one, deadline_ns > now ? deadline_ns - now : 0, progress.terminal, &record, err);
-		if (rc != TB_OK || record != NULL || now >= deadline_ns)
+		gone = is_open(self, one) ? 0 : gone + 1;
+		if (rc != TB_OK || record != NULL || now >= deadline_ns || gone == GONE_TIMES)
 			break;
 		tb_progress_tell(&progress, 0, 0);
 	}
 	tb_progress_end(&progress);
 	if (rc == TB_OK && record == NULL)
-		return not_ready(self, one, err);
+		return gone == GONE_TIMES ? given_up(self, one, err) : not_ready(self, one, err);
 	if (rc == TB_OK)
 		print_order(self, one, record);
 	json_decref(record);

@@ -161,7 +161,7 @@ tb_rc verb_events(tb_call *call, tb_err *err)
 		          .from_first = options->from <= 1, .arena = tb_arena_new() },
 	};
 	if (options->kind != NULL)
-		reading.view.kind = tb_event_kind_of(options->kind);
+		reading.view.kinds = 1u << tb_event_kind_of(options->kind);
 	if (options->pair != NULL) {
 		tb_pair_stored(options->pair, &pair);
 		reading.view.pair = tb_buf_text(&pair);

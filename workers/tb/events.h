@@ -16,7 +16,7 @@ typedef struct tb_bank_heads {
 
 typedef struct tb_event_view { /* what is shown, and how */
 	const char *stream;
-	tb_event_kind kind;   /* TB_EVENT_NONE: all */
+	uint32_t kinds;       /* bits 1 << kind; 0: all */
 	const char *pair;     /* NULL: all */
 	int json, canonical;
 	int from_first;       /* the walk began at event 1: memory signatures are known */

@@ -3,14 +3,15 @@
 
 #include <stdio.h>
 
-#define REQUEST_NS (5 * TB_NS_PER_S)
+#define STAT_NS (2 * TB_NS_PER_S)
+#define FETCH_NS (10 * TB_NS_PER_S)
 #define FETCH_SIZE (4u << 20)
 
 tb_rc tb_live_streams(tb_bus *bus, tb_arena *arena, tb_live_stream **ret_streams, size_t *ret_count, tb_err *err)
 {
 	Tb__StatReply *reply;
 	tb_arena_reset(arena);
-	tb_rc rc = tb_bus_stat(bus, REQUEST_NS, arena, &reply, err);
+	tb_rc rc = tb_bus_stat(bus, STAT_NS, arena, &reply, err);
 	if (rc != TB_OK)
 		return rc;
 	tb_live_stream *streams = tb_alloc_zero(reply->n_streams, sizeof(*streams));
@@ -69,7 +70,7 @@ tb_rc tb_live_events(tb_bus *bus, tb_arena *arena, const char *stream, uint64_t 
 	request.to = to == UINT64_MAX ? 0 : to;
 	request.bytes_max = FETCH_SIZE;
 	tb_arena_reset(arena);
-	tb_rc rc = tb_bus_fetch(bus, &request, REQUEST_NS, arena, &reply, &answer, err);
+	tb_rc rc = tb_bus_fetch(bus, &request, FETCH_NS, arena, &reply, &answer, err);
 	if (rc != TB_OK)
 		return rc;
 	rc = give_frames(&(struct live_range){ next, to, each, context }, stream, answer.frames, err);

@@ -92,7 +92,7 @@ static int has_pair(const tb_event *event, const char *pair)
 
 static int is_wanted(const tb_event_view *view, const tb_event *event)
 {
-	if (view->kind != TB_EVENT_NONE && event->kind != view->kind)
+	if (view->kinds != 0 && !(view->kinds >> event->kind & 1))
 		return 0;
 	return view->pair == NULL || has_pair(event, view->pair);
 }
@@ -261,7 +261,7 @@ tb_rc tb_event_show(void *context, const tb_archived_event *archived, tb_err *er
 	else if (view->from_first)
 		place.memory_signature = move_head(&view->heads, &event, hash);
 	int readable = rc == TB_OK || tb_event_unpack(archived->canonical, view->arena, &event, NULL) == TB_OK;
-	if (readable ? !is_wanted(view, &event) : view->kind != TB_EVENT_NONE || view->pair != NULL)
+	if (readable ? !is_wanted(view, &event) : view->kinds != 0 || view->pair != NULL)
 		return TB_OK;
 	show(view, readable ? &event : NULL, &place, archived->canonical);
 	return view->limit != 0 && view->shown >= view->limit ? TB_EFULL : TB_OK;

@@ -110,6 +110,8 @@ void tb_table_print(const tb_table *table, tb_buf *to)
 			tb_buf_print(to, "%*s", widths[column], table->cells[i]);
 		else
 			tb_buf_print(to, "%-*s", last ? 0 : widths[column], table->cells[i]);
+		while (last && to->size > 0 && to->data[to->size - 1] == ' ')
+			to->size--; /* what is empty at the end leaves no blanks */
 		tb_buf_print(to, last ? "\n" : "  ");
 	}
 }

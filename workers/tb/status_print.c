@@ -138,6 +138,13 @@ static void window_cell(tb_table *table, const status_stream *stream)
 		tb_table_cell(table, "%llu events, %s", (unsigned long long)(stream->durable - stream->stored), tb_buf_text(&age));
 }
 
+static const char *engine_of(const status_stream *stream)
+{
+	if (strncmp(stream->name, "tb.", 3) == 0)
+		return "our own";
+	return !stream->live ? "unknown" : stream->connected ? "connected" : "away";
+}
+
 static void print_streams(const status *self, tb_buf *to)
 {
 	static const char *const heads[] = { "STREAM", "ENGINE", "ACCEPTED", "DURABLE", "APPLIED", "STORED",
@@ -147,7 +154,7 @@ static void print_streams(const status *self, tb_buf *to)
 	for (size_t i = 0; i < self->stream_count; i++) {
 		const status_stream *stream = &self->streams[i];
 		tb_table_cell(&table, "%s", stream->name);
-		tb_table_cell(&table, "%s", !stream->live ? "unknown" : stream->connected ? "connected" : "away");
+		tb_table_cell(&table, "%s", engine_of(stream));
 		number_cell(&table, stream->live, stream->accepted);
 		number_cell(&table, stream->live, stream->durable);
 		number_cell(&table, stream->applied_known, stream->applied);

@@ -1,0 +1,229 @@
+/* tb restore */
+#include "tb/restore.h"
+
+#include "run/config.h"
+#include "store/catalog.h"
+#include "workers/tb/tb.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+/* For a forecast, and on the careful side: what one core reads, opens and lays down in a second. */
+#define BYTES_A_SECOND 40e6
+#define EVENTS_A_SECOND 150e3
+
+#define AT(field) offsetof(struct restore_options, field)
+const tb_opt tb_restore_rows[] = {
+	{ "stream", 's', TB_OPT_TEXT, AT(stream), NULL, NULL, "S", "The stream whose state it is.", 1 },
+	{ "event", 'e', TB_OPT_TEXT, AT(event), NULL, NULL, "N", "As it was after that event; 0: before the first.", 1 },
+	{ "at", 0, TB_OPT_TEXT, AT(at), NULL, NULL, "TIME", "As it was then: RFC 3339, or nanoseconds since 1970.", 1 },
+	{ "backup", 'b', TB_OPT_TEXT, AT(backup), NULL, NULL, "ID", "As that backup has it.", 1 },
+	{ "to", 0, TB_OPT_TEXT, AT(to), "json:-", NULL, "TARGET", "json:-, json:FILE, lmdb:DIR, or null: to only try it.", 1 },
+	{ "repo", 0, TB_OPT_TEXT, AT(repo), NULL, NULL, "R", "The repository, instead of the instance's.", 1 },
+	{ "key", 0, TB_OPT_TEXT, AT(key), NULL, NULL, "FILE", "The identity or recovery kit, instead of the instance's.", 1 },
+	{ "force", 0, TB_OPT_FLAG, AT(force), NULL, NULL, NULL, "Replace an existing target.", 1 },
+	{ "dry-run", 0, TB_OPT_FLAG, AT(dry_run), NULL, NULL, NULL, "Only say what would be read, and about how long it takes.",
+	  1 },
+	{ "all", 0, TB_OPT_FLAG, AT(all), NULL, NULL, NULL, "Every stream (not in this version).", 1 },
+	{ "resume", 0, TB_OPT_FLAG, AT(resume), NULL, NULL, NULL,
+	  "Make the restored state the stream's present one (not in this version).", 1 },
+	{ 0 },
+};
+
+struct restoring {
+	const tb_call *call;
+	const struct restore_options *options;
+	tb_restore_options what;
+	tb_buf repository, identity, catalog;
+	tb_progress progress;
+};
+
+/* What is asked for */
+
+static tb_rc read_moment(struct restoring *restoring, tb_err *err)
+{
+	const struct restore_options *options = restoring->options;
+	tb_restore_options *what = &restoring->what;
+	if ((options->event != NULL) + (options->at != NULL) + (options->backup != NULL) > 1)
+		return tb_fail(err, TB_EINVAL, "--event, --at and --backup each say when: only one of them can");
+	if (options->event != NULL && !tb_uint_parse(options->event, &what->event))
+		return tb_fail(err, TB_EINVAL, "--event is an event's number: '%.100s' is none", options->event);
+	if (options->at != NULL && !tb_time_parse(options->at, &what->time_ns)) {
+		tb_fail(err, TB_EINVAL, "--at is a time: '%.100s' is none", options->at);
+		tb_hint(err, "write it as 2026-01-02T03:04:05.678Z, or as nanoseconds since 1970");
+		return TB_EINVAL;
+	}
+	what->moment = options->event != NULL    ? TB_AT_EVENT
+	               : options->at != NULL     ? TB_AT_TIME
+	               : options->backup != NULL ? TB_AT_BACKUP
+	                                         : TB_AT_LATEST;
+	what->backup = options->backup;
+	return TB_OK;
+}
+
+static tb_rc read_options(struct restoring *restoring, tb_err *err)
+{
+	const struct restore_options *options = restoring->options;
+	if (options->all)
+		return tb_not_yet("--all", err);
+	if (options->resume)
+		return tb_not_yet("--resume", err);
+	if (options->stream == NULL) {
+		tb_fail(err, TB_EINVAL, "it isn't said of which stream");
+		tb_hint(err, "name it with --stream S; `tb list` knows them");
+		return TB_EINVAL;
+	}
+	tb_restore_options *what = &restoring->what;
+	what->stream = options->stream;
+	what->target = options->to;
+	what->force = options->force;
+	what->dry_run = options->dry_run;
+	return read_moment(restoring, err);
+}
+
+/* Where it comes from */
+
+/* What the instance remembers of its own repository. Restoring must not depend on it: one that can't be read is said to
+ * be so, and done without. */
+static void find_catalog(struct restoring *restoring)
+{
+	tb_err err = { 0 };
+	tb_head head;
+	const char *path = tb_below(&restoring->catalog, restoring->call->dir, "banks/storer");
+	if (access(path, F_OK) != 0)
+		return;
+	tb_rc rc = tb_catalog_head(path, restoring->options->stream, &head, &err);
+	if (rc == TB_OK || rc == TB_ENOTFOUND)
+		restoring->what.catalog = path;
+	else
+		fprintf(stderr, "tb restore: warning: whether the repository is complete can't be told: %s\n", err.text);
+}
+
+static tb_rc find_source(struct restoring *restoring, tb_err *err)
+{
+	const struct restore_options *options = restoring->options;
+	tb_restore_options *what = &restoring->what;
+	const char *dir = NULL;
+	tb_rc rc = TB_OK;
+	what->repository = options->repo;
+	what->identity = options->key;
+	if (options->repo == NULL || options->key == NULL)
+		rc = tb_call_dir(restoring->call, &dir, err);
+	if (rc != TB_OK && restoring->call->dir == NULL)
+		return tb_hint(err, "name the instance with --dir DIR, or both --repo and --key");
+	if (rc == TB_OK && options->key == NULL)
+		what->identity = tb_below(&restoring->identity, dir, "keys/identity.key");
+	if (rc == TB_OK && options->repo == NULL) {
+		rc = tb_config_repository(dir, &restoring->repository, err);
+		what->repository = tb_buf_text(&restoring->repository);
+		find_catalog(restoring);
+	}
+	return rc;
+}
+
+/* What came of it */
+
+static json_t *describe(const struct restoring *restoring, const tb_restored *restored)
+{
+	char digest[65];
+	int dry = restoring->options->dry_run;
+	tb_hex(digest, restored->digest, 32);
+	json_t *object = json_pack(
+		"{s:s, s:I, s:I, s:o, s:I, s:I, s:f, s:o, s:o, s:I, s:I, s:b}", "stream", restoring->options->stream, "event",
+		(json_int_t)restored->event, "time_ns", (json_int_t)restored->time_ns, "time", tb_json_time(restored->time_ns),
+		"keys", (json_int_t)restored->keys, "bytes", (json_int_t)restored->bytes, "seconds",
+		(double)restored->seconds_ns / (double)TB_NS_PER_S, "digest", dry ? json_null() : json_string(digest), "backup",
+		restored->backup[0] ? json_string(restored->backup) : json_null(), "objects", (json_int_t)restored->objects,
+		"events", (json_int_t)restored->events, "sum_checked", restored->sum_checked);
+	json_object_set_new(object, "bytes_read", json_integer((json_int_t)restored->bytes_read));
+	if (restored->passed_over[0] != '\0')
+		json_object_set_new(object, "passed_over", json_string(restored->passed_over));
+	return object;
+}
+
+static double forecast(const tb_restored *restored)
+{
+	return (double)restored->bytes_read / BYTES_A_SECOND + (double)restored->events / EVENTS_A_SECOND;
+}
+
+static void print_read(tb_buf *to, const struct restoring *restoring, const tb_restored *restored)
+{
+	tb_buf_print(to, "from     %s\n", restored->backup[0] ? restored->backup : "the first event");
+	tb_buf_print(to, "%s %llu objects, ", restoring->options->dry_run ? "to read " : "read    ", tb_ull(restored->objects));
+	tb_print_size(to, restored->bytes_read);
+	tb_buf_print(to, ", %llu events\n", tb_ull(restored->events));
+}
+
+static void print_summary(tb_buf *to, const struct restoring *restoring, const tb_restored *restored)
+{
+	tb_buf_print(to, "stream   %s\nevent    %llu\ntime     ", restoring->options->stream, tb_ull(restored->event));
+	char time[TB_TIME_TEXT_SIZE];
+	tb_time_text(time, restored->time_ns);
+	tb_buf_print(to, "%s\n", restored->time_ns != 0 ? time : "-");
+	print_read(to, restoring, restored);
+	if (restoring->options->dry_run) {
+		tb_buf_print(to, "takes    about ");
+		tb_print_age(to, (uint64_t)(forecast(restored) * (double)TB_NS_PER_S));
+		tb_buf_print(to, "\n");
+		return;
+	}
+	tb_buf_print(to, "keys     %llu\nbytes    %llu\nseconds  %.3f\ndigest   ", tb_ull(restored->keys),
+	             tb_ull(restored->bytes), (double)restored->seconds_ns / (double)TB_NS_PER_S);
+	tb_buf_hex(to, restored->digest, 32);
+	tb_buf_print(to, "\nsum      %s\n", restored->sum_checked ? "equal to the recorded one" : "none is recorded on the way");
+}
+
+static void warn(const struct restoring *restoring, const tb_restored *restored)
+{
+	if (restored->passed_over[0] != '\0')
+		fprintf(stderr, "tb restore: warning: backup %s is damaged and was done without: `tb verify` tells more\n",
+		        restored->passed_over);
+	if (restored->remembered_last > restored->event && restoring->what.moment == TB_AT_LATEST)
+		fprintf(stderr, "tb restore: warning: events up to %llu were stored once; the repository has only up to %llu\n",
+		        tb_ull(restored->remembered_last), tb_ull(restored->event));
+}
+
+static void print_result(const struct restoring *restoring, const tb_restored *restored)
+{
+	int state_on_stdout = strcmp(restoring->options->to, "json:-") == 0 && !restoring->options->dry_run;
+	FILE *to = state_on_stdout ? stderr : stdout;
+	tb_auto(tb_buf_drop) tb_buf text = { 0 };
+	fflush(stdout);
+	warn(restoring, restored);
+	if (restoring->call->json) {
+		json_t *object = describe(restoring, restored);
+		json_dumpf(object, to, JSON_COMPACT | JSON_REAL_PRECISION(6));
+		fputc('\n', to);
+		json_decref(object);
+		return;
+	}
+	print_summary(&text, restoring, restored);
+	fputs(tb_buf_text(&text), to);
+}
+
+static void tell_progress(void *context, const tb_restore_progress *progress)
+{
+	tb_progress_tell(context, progress->bytes_done, progress->bytes_all);
+}
+
+tb_rc verb_restore(tb_call *call, tb_err *err)
+{
+	struct restoring restoring = { .call = call, .options = call->options };
+	tb_restored restored;
+	tb_rc rc = read_options(&restoring, err);
+	if (rc == TB_OK)
+		rc = find_source(&restoring, err);
+	if (rc == TB_OK) {
+		tb_progress_start(&restoring.progress, call->clock, "restoring", NULL);
+		restoring.what.progress = tell_progress;
+		restoring.what.context = &restoring.progress;
+		rc = tb_restore(&restoring.what, &restored, err);
+		tb_progress_end(&restoring.progress);
+	}
+	if (rc == TB_OK)
+		print_result(&restoring, &restored);
+	tb_buf_drop(&restoring.repository);
+	tb_buf_drop(&restoring.identity);
+	tb_buf_drop(&restoring.catalog);
+	return rc;
+}
