@@ -429,7 +429,8 @@ static tb_rc take_once(struct loop *loop, uint64_t *wait_ns, tb_err *err)
 	Tb__TakeReply *reply = NULL;
 	tb_auto(tb_answer_drop) tb_answer answer = { 0 };
 	uint8_t period_hash[32];
-	uint64_t wait = *wait_ns < WAIT_MAX ? *wait_ns : WAIT_MAX;
+	uint64_t now = tb_mono_ns(loop->env.clock), until_health = loop->health_due > now ? loop->health_due - now : 0;
+	uint64_t wait = *wait_ns < until_health ? *wait_ns : until_health;
 	fill_take(loop, &take, period_hash, wait);
 	tb_rc rc = tb_bus_take(loop->env.bus, &take, wait + REQUEST_TIMEOUT, loop->arena, &reply, &answer, err);
 	note_reachable(loop, rc, err);

@@ -106,10 +106,10 @@ survives() # WORKER SIGNAL
 	before=$(pid_of "$1")
 	publish a 200 || return
 	tb backup --dir "$work/tb" --type full --stream a >"$work/running" || return
-	kill "-$2" "$before" || return
-	await 20 is_another "$1" "$before" || return
 	running=$(cat "$work/running")
 	ids+=("$running")
+	kill "-$2" "$before" || return
+	await 20 is_another "$1" "$before" || return
 	same "$(tb wait BACKUP_READY --dir "$work/tb" --backup "$running" --timeout 60s --json | json backup)" "$running" &&
 		backup a
 }

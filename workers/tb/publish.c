@@ -318,8 +318,11 @@ static tb_rc run_publish(tb_publishing *run, tb_err *err)
 	tb_rc rc = open_input(run, err);
 	if (rc == TB_OK)
 		rc = catch_signals(run, err);
-	if (rc == TB_OK)
-		rc = tb_publishing_open(run, err);
+	if (rc != TB_OK)
+		return rc;
+	rc = tb_publishing_open(run, err);
+	if (rc == TB_EINTERRUPTED)
+		print_result(run); /* whoever ends us gets an answer */
 	if (rc != TB_OK)
 		return rc;
 	snprintf(run->shown, sizeof(run->shown), "%s", run->options->engine);

@@ -96,14 +96,17 @@ static void print_summary(const struct verifying *verifying, const tb_verified *
 	printf("%s\n", tb_buf_text(&text));
 }
 
-static json_t *describe(const struct verifying *verifying, const tb_verified *verified)
+static void print_json(const struct verifying *verifying, const tb_verified *verified)
 {
 	const struct verify_options *options = verifying->call->options;
-	return json_pack("{s:b, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:f, s:O}", "sound", verified->findings == 0, "damage",
+	json_t *object = json_pack("{s:b, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:f, s:O}", "sound", verified->findings == 0, "damage",
 	                 (json_int_t)verified->findings, "full", !options->quick, "streams", (json_int_t)verified->streams,
 	                 "manifests", (json_int_t)verified->manifests, "objects", (json_int_t)verified->objects, "bytes",
 	                 (json_int_t)verified->bytes, "orphans", (json_int_t)verified->orphans, "seconds",
 	                 (double)verified->seconds_ns / (double)TB_NS_PER_S, "findings", verifying->findings);
+	json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
+	putchar('\n');
+	json_decref(object);
 }
 
 /* What the instance remembers is about its own repository only. */
@@ -148,7 +151,7 @@ tb_rc verb_verify(tb_call *call, tb_err *err)
 	rc = verify(&verifying, archive, &verified, err);
 	tb_archive_close(archive);
 	if (rc == TB_OK && call->json)
-		tb_print_json(describe(&verifying, &verified));
+		print_json(&verifying, &verified);
 	else if (rc == TB_OK)
 		print_summary(&verifying, &verified);
 	if (rc == TB_OK && verified.findings != 0)
