@@ -63,6 +63,10 @@ tb_opt_source tb_options_source(const tb_options *options, const char *name);
 const char *tb_options_source_name(tb_opt_source source); /* "default", "file", "environment", "command line" */
 /* Appends the value of a row as text, as tb_options_set reads it; nothing for a text that isn't set. */
 void tb_options_text(const tb_options *options, const tb_opt *row, tb_buf *to);
+/* What help calls its value, e.g. "DIR"; NULL: a flag, it has none. */
+const char *tb_opt_value(const tb_opt *row);
+/* Appends "1MiB..1TiB, default 4GiB", or as much of it as there is. */
+void tb_opt_bounds(const tb_opt *row, tb_buf *to);
 /* Help: a line a row, wrapped at 80 columns, with defaults. */
 void tb_options_help(const tb_opt *rows, tb_buf *to);
 

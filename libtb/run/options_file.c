@@ -75,10 +75,8 @@ static int know_name(const tb_opt *const *tables, const char *name)
 /* A name twice would leave one of its values without effect, in silence. */
 static int seen_before(reading *from, const char *name)
 {
-	const char *at = (const char *)from->seen.data;
-	const char *end = at + from->seen.size;
-	for (; at < end; at += strlen(at) + 1)
-		if (strcmp(at, name) == 0)
+	for (size_t at = 0; at < from->seen.size; at += strlen((const char *)from->seen.data + at) + 1)
+		if (strcmp((const char *)from->seen.data + at, name) == 0)
 			return 1;
 	tb_buf_append(&from->seen, name, strlen(name) + 1);
 	return 0;

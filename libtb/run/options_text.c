@@ -227,7 +227,7 @@ static void wrap_words(tb_buf *to, size_t column, const char *text)
 	tb_buf_byte(to, '\n');
 }
 
-static const char *value_word(const tb_opt *row)
+const char *tb_opt_value(const tb_opt *row)
 {
 	static const char *const words[] = {
 		[TB_OPT_TEXT] = "TEXT", [TB_OPT_FLAG] = NULL,   [TB_OPT_UINT] = "N",
@@ -236,19 +236,25 @@ static const char *value_word(const tb_opt *row)
 	return row->value != NULL ? row->value : words[row->type];
 }
 
+void tb_opt_bounds(const tb_opt *row, tb_buf *to)
+{
+	int defaulted = row->fallback != NULL && (row->type != TB_OPT_FLAG || strcmp(row->fallback, "true") == 0);
+	if (row->range != NULL)
+		tb_buf_print(to, "%s%s", row->range, defaulted ? ", " : "");
+	if (defaulted)
+		tb_buf_print(to, "default %s", row->fallback);
+}
+
 static void help_row(const tb_opt *row, tb_buf *to)
 {
 	size_t start = to->size;
 	tb_buf_print(to, row->letter ? "  -%c, " : "   %c  ", row->letter ? row->letter : ' ');
 	tb_opt_spell(to, row->name, TB_FROM_FLAG);
-	if (value_word(row) != NULL)
-		tb_buf_print(to, " %s", value_word(row));
-	int defaulted = row->fallback != NULL && (row->type != TB_OPT_FLAG || strcmp(row->fallback, "true") == 0);
-	tb_auto(tb_buf_drop) tb_buf text = { 0 };
-	tb_buf_print(&text, "%s", row->help);
-	if (row->range != NULL || defaulted)
-		tb_buf_print(&text, " (%s%s%s%s)", row->range ? row->range : "", row->range && defaulted ? ", " : "",
-		             defaulted ? "default " : "", defaulted ? row->fallback : "");
+	if (tb_opt_value(row) != NULL)
+		tb_buf_print(to, " %s", tb_opt_value(row));
+	tb_auto(tb_buf_drop) tb_buf text = { 0 }, bounds = { 0 };
+	tb_opt_bounds(row, &bounds);
+	tb_buf_print(&text, bounds.size > 0 ? "%s (%s)" : "%s", row->help, tb_buf_text(&bounds));
 	wrap_words(to, to->size - start, tb_buf_text(&text));
 }
 

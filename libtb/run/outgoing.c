@@ -178,6 +178,11 @@ int tb_outgoing_settled(const tb_outgoing *outgoing)
 	return !outgoing->unsettled;
 }
 
+int tb_outgoing_waits(const tb_outgoing *outgoing)
+{
+	return outgoing->first != NULL;
+}
+
 static Tb__PutRequest *read_record(tb_span record, tb_arena *arena, tb_span *ret_frames)
 {
 	if (record.size < 4)
@@ -189,41 +194,15 @@ static Tb__PutRequest *read_record(tb_span record, tb_arena *arena, tb_span *ret
 	return tb__put_request__unpack(tb_arena_allocator(arena), size, record.data + 4);
 }
 
-tb_rc tb_outgoing_drop(tb_outgoing *outgoing, tb_txn *txn, uint64_t stream, tb_err *err)
+tb_rc tb_outgoing_clear(tb_outgoing *outgoing, tb_txn *txn, tb_err *err)
 {
 	tb_db db;
-	tb_cursor *cursor;
 	tb_rc rc = tb_txn_db(txn, "outgoing", &db, err);
 	if (rc == TB_OK)
-		rc = tb_cursor_open(txn, db, &cursor, err);
-	if (rc != TB_OK)
-		return rc;
-	(void)outgoing;
-	tb_arena *arena = tb_arena_new();
-	tb_span key, value, frames;
-	uint8_t gone[8];
-	rc = tb_cursor_seek(cursor, (tb_span){ 0 }, &key, &value, err);
-	while (rc == TB_OK) {
-		Tb__PutRequest *request = read_record(value, arena, &frames);
-		if (request == NULL || request->stream == stream) {
-			memcpy(gone, key.data, 8);
-			tb_cursor_close(cursor);
-			rc = tb_txn_delete(txn, db, tb_span_of(gone, 8), err);
-			tb_rc opened = tb_cursor_open(txn, db, &cursor, err);
-			if (opened != TB_OK) {
-				tb_arena_free(arena);
-				return opened;
-			}
-			if (rc == TB_OK)
-				rc = tb_cursor_seek(cursor, tb_span_of(gone, 8), &key, &value, err);
-		} else {
-			rc = tb_cursor_next(cursor, &key, &value, err);
-		}
-		tb_arena_reset(arena);
-	}
-	tb_cursor_close(cursor);
-	tb_arena_free(arena);
-	return rc == TB_ENOTFOUND ? TB_OK : rc;
+		rc = tb_txn_empty(txn, db, err);
+	while (rc == TB_OK && outgoing->first != NULL)
+		pop_volatile(outgoing);
+	return rc;
 }
 
 tb_rc tb_outgoing_sweep(tb_outgoing *outgoing, tb_txn *txn, tb_err *err)
@@ -299,19 +278,21 @@ static tb_rc next_record(tb_outgoing *outgoing, uint64_t *sequence, tb_buf *reco
 	return rc;
 }
 
-/* TB_ENOTFOUND: its lease isn't held now. */
-static tb_rc put_record(tb_outgoing *outgoing, tb_span record, tb_bus *bus, tb_arena *arena, uint64_t timeout_ns,
-                        uint64_t *ret_stream, tb_err *err)
+/* *ret_put: 0 when it stays back, because its lease isn't held now. */
+static tb_rc put_record(tb_outgoing *outgoing, const tb_buf *record, tb_bus *bus, tb_arena *arena, uint64_t timeout_ns,
+                        int *ret_put, uint64_t *ret_stream, tb_err *err)
 {
 	tb_span frames;
-	Tb__PutRequest *request = read_record(record, arena, &frames);
+	Tb__PutRequest *request = read_record(tb_buf_span(record), arena, &frames);
 	if (request == NULL)
 		return tb_fail(err, TB_ECORRUPT, "a record of the outgoing queue is damaged");
+	*ret_put = 1;
 	*ret_stream = request->stream;
 	if (tb_group_find(outgoing->group)->lease != TB_LEASE_FRAME) {
-		struct lease *lease = find_lease(outgoing, request->stream);
-		if (lease == NULL || lease->generation == 0)
-			return TB_ENOTFOUND;
+		const struct lease *lease = find_lease(outgoing, request->stream);
+		*ret_put = lease != NULL && lease->generation != 0;
+		if (!*ret_put)
+			return TB_OK;
 		request->generation = lease->generation;
 	}
 	request->group = outgoing->group;
@@ -334,11 +315,12 @@ static tb_rc flush_bank(tb_outgoing *outgoing, tb_bus *bus, tb_arena *arena, uin
 	if (!outgoing->unsettled)
 		return TB_OK;
 	while ((rc = next_record(outgoing, &sequence, &record, err)) == TB_OK) {
-		rc = put_record(outgoing, tb_buf_span(&record), bus, arena, timeout_ns, ret_stream, err);
-		if (rc == TB_OK)
-			note_answered(outgoing, sequence);
-		else if (rc != TB_ENOTFOUND)
+		int put = 0;
+		rc = put_record(outgoing, &record, bus, arena, timeout_ns, &put, ret_stream, err);
+		if (rc != TB_OK)
 			return rc;
+		if (put)
+			note_answered(outgoing, sequence);
 		sequence++;
 	}
 	if (rc != TB_ENOTFOUND)
@@ -350,13 +332,12 @@ static tb_rc flush_bank(tb_outgoing *outgoing, tb_bus *bus, tb_arena *arena, uin
 tb_rc tb_outgoing_flush(tb_outgoing *outgoing, tb_bus *bus, tb_arena *arena, uint64_t timeout_ns, uint64_t *ret_stream,
                         tb_err *err)
 {
+	int put;
 	tb_rc rc = flush_bank(outgoing, bus, arena, timeout_ns, ret_stream, err);
 	while (rc == TB_OK && outgoing->first != NULL) {
-		rc = put_record(outgoing, tb_buf_span(&outgoing->first->record), bus, arena, timeout_ns, ret_stream, err);
-		if (rc == TB_OK || rc == TB_ENOTFOUND || rc == TB_EFENCED)
-			pop_volatile(outgoing);
-		if (rc == TB_ENOTFOUND)
-			rc = TB_OK;
+		rc = put_record(outgoing, &outgoing->first->record, bus, arena, timeout_ns, &put, ret_stream, err);
+		if (rc == TB_OK || rc == TB_EFENCED)
+			pop_volatile(outgoing); /* who has no lease any more makes it again if it gets one */
 	}
 	return rc;
 }

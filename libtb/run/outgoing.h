@@ -22,11 +22,14 @@ void tb_outgoing_lease(tb_outgoing *outgoing, uint64_t stream, uint64_t generati
 /* Within the turn's transaction. */
 tb_rc tb_outgoing_add(tb_outgoing *outgoing, tb_txn *txn, const tb_put *put, tb_err *err);
 void tb_outgoing_add_volatile(tb_outgoing *outgoing, const tb_put *put);
-tb_rc tb_outgoing_drop(tb_outgoing *outgoing, tb_txn *txn, uint64_t stream, tb_err *err);
+/* Forgets everything that is queued. */
+tb_rc tb_outgoing_clear(tb_outgoing *outgoing, tb_txn *txn, tb_err *err);
 /* Deletes what was answered since the last turn. */
 tb_rc tb_outgoing_sweep(tb_outgoing *outgoing, tb_txn *txn, tb_err *err);
 /* No committed durable put waits for its answer (those that stay back don't count). */
 int tb_outgoing_settled(const tb_outgoing *outgoing);
+/* Something in memory waits to be put. */
+int tb_outgoing_waits(const tb_outgoing *outgoing);
 
 /* After the commit: puts, oldest first, until all are answered or one can't be now. TB_EFENCED: ret_stream's lease (0:
  * the group's) is another's now; it is marked as not held. TB_EFULL, TB_ENOSPACE, TB_EBUSY: try again in a while.

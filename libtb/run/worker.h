@@ -1,5 +1,6 @@
-/* The worker loop: what every worker shares. A worker supplies open, handle, tick and close; the loop owns requests,
- * leases, the outgoing queue, rejects, health, options, signals and shutdown. One loop, one thread a process.
+/* The worker loop: what every worker shares. A worker supplies open, handle, tick and close; the loop (loop.c) owns
+ * requests, leases, the outgoing queue, rejects and health, the program around it (worker.c) options, signals and
+ * shutdown. One loop, one thread a process.
  *
  * A turn: take frames; handle each within one write transaction of the bank; commit; put what the turn queued. Effect,
  * position and the frames to put are one transaction, synced before anything is put; then they are put again and again
@@ -60,14 +61,13 @@ typedef struct tb_put {
 tb_rc tb_turn_put(tb_turn *turn, const tb_put *put, tb_err *err);
 /* Queued in memory: what can be made again. Sent after the bank's. */
 void tb_turn_put_volatile(tb_turn *turn, const tb_put *put);
-/* Finish a frame that can't be right, and keep it as a reject with the reason. */
+int tb_turn_waits(const tb_turn *turn); /* something queued in memory hasn't been put yet */
+/* Finish a frame that can't be right: it is kept as a reject, and the reason logged. */
 tb_rc tb_turn_reject(tb_turn *turn, const tb_frame *frame, uint64_t id, const tb_put *under, const char *reason, tb_err *err);
 /* Are all earlier durable puts answered? (Of former turns; this one's are not yet on their way.) */
 int tb_turn_settled(const tb_turn *turn);
 /* A stream's lease is held under this generation: its queued puts may go out. 0: not held: they stay back. */
 void tb_turn_lease(tb_turn *turn, uint64_t stream, uint64_t generation);
-/* The stream went elsewhere for good: its queued puts are dropped. */
-tb_rc tb_turn_drop_queued(tb_turn *turn, uint64_t stream, tb_err *err);
 
 typedef struct tb_worker {
 	const char *name; /* "collector": the program is tb-collector, the bank DIR/banks/collector */
@@ -76,7 +76,7 @@ typedef struct tb_worker {
 	const tb_opt *rows;  /* its own options, or NULL */
 	size_t options_size; /* of the struct they fill */
 	const char *key_file; /* default of --key below DIR, or NULL */
-	int bank_scratch;     /* its bank may be lost: not synced */
+	int stateless;        /* nothing in its bank counts: it goes on after a failed request and with another journal */
 	uint64_t take_bytes;  /* bytes a take may bring; 0: 4 MiB */
 
 	tb_rc (*open)(tb_worker_env *env, void **ret_self, tb_err *err);
@@ -95,6 +95,9 @@ typedef struct tb_worker {
 	void (*close)(void *self);
 } tb_worker;
 
+/* What every worker's command line may say. */
+#define TB_WORKER_USAGE "--dir DIR | --broker URL --key FILE [--bank DIR]"
+extern const tb_opt tb_worker_rows[];
 /* The program: options, signals, loop. Returns the exit code. */
 int tb_worker_main(const tb_worker *worker, int argc, char **argv);
 

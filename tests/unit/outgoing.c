@@ -162,21 +162,31 @@ Test(outgoing, a_fenced_stream_sends_nothing_more)
 	tb_outgoing_free(outgoing);
 }
 
-Test(outgoing, dropping_a_streams_puts_leaves_the_others)
+Test(outgoing, what_was_queued_for_another_journal_is_forgotten)
 {
 	tb_outgoing *outgoing = open_queue();
 	queue(outgoing, 5, 10);
-	queue(outgoing, 6, 11);
-	queue(outgoing, 5, 12);
+	tb_outgoing_add_volatile(outgoing, &(tb_put){ .stream = 5 });
 	tb_txn *txn;
 	cr_assert_eq(tb_bank_write(bank, &txn, NULL), TB_OK);
-	cr_assert_eq(tb_outgoing_drop(outgoing, txn, 5, NULL), TB_OK);
+	cr_assert_eq(tb_outgoing_clear(outgoing, txn, NULL), TB_OK);
 	cr_assert_eq(tb_txn_commit(txn, NULL), TB_OK);
 	tb_outgoing_lease(outgoing, 5, 1);
-	tb_outgoing_lease(outgoing, 6, 1);
+	queue(outgoing, 5, 11);
 	cr_assert_eq(flush(outgoing), TB_OK);
 	cr_assert_eq(fake.puts, 1);
 	cr_assert_eq(fake.finished[0], 11);
+	tb_outgoing_free(outgoing);
+}
+
+Test(outgoing, a_put_that_the_broker_knows_no_stream_for_is_not_taken_for_one_that_stays_back)
+{
+	tb_outgoing *outgoing = open_queue();
+	tb_outgoing_lease(outgoing, 5, 1);
+	queue(outgoing, 5, 10);
+	fake.answer = TB_ENOTFOUND;
+	cr_assert_eq(flush(outgoing), TB_ENOTFOUND);
+	cr_assert_not(tb_outgoing_settled(outgoing));
 	tb_outgoing_free(outgoing);
 }
 
@@ -203,8 +213,10 @@ Test(outgoing, volatile_puts_wait_when_the_broker_is_full)
 	tb_outgoing_add_volatile(outgoing, &(tb_put){ .stream = 5 });
 	fake.answer = TB_EFULL;
 	cr_assert_eq(flush(outgoing), TB_EFULL);
+	cr_assert(tb_outgoing_waits(outgoing));
 	fake.answer = TB_OK;
 	cr_assert_eq(flush(outgoing), TB_OK);
+	cr_assert_not(tb_outgoing_waits(outgoing));
 	cr_assert_eq(fake.puts, 2);
 	cr_assert_eq(flush(outgoing), TB_OK);
 	cr_assert_eq(fake.puts, 2);

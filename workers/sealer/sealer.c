@@ -11,14 +11,13 @@
 
 #define FETCH_BYTES (4u << 20)
 #define FETCH_TIMEOUT (10 * TB_NS_PER_S)
-#define SEGMENT_MAX TB_PLAIN_MAX
+#define KEPT_MAX (12u * 1024 * 1024) /* of a buffer from frame to frame */
 
 typedef struct sealer {
 	tb_worker_env *env;
 	tb_sealer *sealer;
 	uint8_t instance[TB_PUBLIC_KEY], repository[TB_REPOSITORY_ID];
-	tb_buf plain, object, frames; /* kept from frame to frame */
-	uint64_t sealed_bytes;
+	tb_buf plain, object, frames; /* their memory is used again */
 } sealer;
 
 static void sealer_close(void *self)
@@ -56,10 +55,11 @@ static tb_rc add_frames(sealer *s, tb_span frames, const Tb__Cut *cut, uint64_t 
 		tb_rc rc = tb_frame_read(&rest, &frame, err);
 		if (rc != TB_OK)
 			return rc;
-		if (frame.first != *next || frame.count == 0 || frame.first + frame.count - 1 > cut->to)
+		if (frame.kind != TB_KIND_EVENTS || frame.stream != tb_stream_hash(cut->stream) || frame.first != *next ||
+		    frame.count == 0 || frame.count - 1 > cut->to - frame.first)
 			return tb_fail(err, TB_EINVAL, "the broker's frames don't fit the cut of %s at %llu", cut->stream,
 			               (unsigned long long)*next);
-		if (s->plain.size + tb_frame_size(&frame) > SEGMENT_MAX)
+		if (s->plain.size + tb_frame_size(&frame) > TB_PLAIN_MAX)
 			return tb_fail(err, TB_EINVAL, "the segment of %s from %llu is too large", cut->stream,
 			               (unsigned long long)cut->from);
 		tb_buf_append(&s->plain, frames.data, frames.size - rest.size);
@@ -93,9 +93,17 @@ static tb_rc fetch_segment(sealer *s, tb_turn *turn, const Tb__Cut *cut, tb_err 
 	return TB_OK;
 }
 
-static tb_rc put_sealed(sealer *s, tb_turn *turn, const tb_frame *from, uint64_t id, Tb__Sealed *sealed,
-                        uint8_t name[TB_OBJECT_NAME])
+static void forget_large(tb_buf *buf)
 {
+	if (buf->capacity > KEPT_MAX)
+		tb_buf_drop(buf);
+}
+
+static tb_rc put_sealed(sealer *s, tb_turn *turn, const tb_frame *from, uint64_t id, Tb__Sealed *sealed,
+                        uint8_t name[TB_OBJECT_NAME], tb_err *err)
+{
+	if (s->object.size > TB_FRAME_BODY_MAX)
+		return tb_turn_reject(turn, from, id, NULL, "sealed it is larger than a frame may be", err);
 	tb_buf_clear(&s->frames);
 	tb_frame_write(&s->frames, &(tb_frame){
 		.kind = TB_KIND_OBJECT, .count = 1, .stream = from->stream, .body = tb_buf_span(&s->object),
@@ -108,7 +116,9 @@ static tb_rc put_sealed(sealer *s, tb_turn *turn, const tb_frame *from, uint64_t
 	s->frames.size += tb__sealed__pack(sealed, s->frames.data + s->frames.size);
 	tb_frame_end(&s->frames, at, &(tb_frame){ .kind = TB_KIND_SEALED, .count = 1, .stream = from->stream, .first = from->first });
 	tb_turn_put_volatile(turn, &(tb_put){ .frames = tb_buf_span(&s->frames), .finished = &id, .finished_count = 1 });
-	s->sealed_bytes += s->plain.size;
+	forget_large(&s->plain);
+	forget_large(&s->object);
+	forget_large(&s->frames);
 	return TB_OK;
 }
 
@@ -134,7 +144,7 @@ static tb_rc seal_cut(sealer *s, tb_turn *turn, const tb_frame *frame, uint64_t 
 	Tb__Sealed sealed = TB__SEALED__INIT;
 	sealed.from = cut->from;
 	sealed.to = cut->to;
-	return put_sealed(s, turn, frame, id, &sealed, name);
+	return put_sealed(s, turn, frame, id, &sealed, name, err);
 }
 
 static tb_rc seal_chunk(sealer *s, tb_turn *turn, const tb_frame *frame, uint64_t id, tb_err *err)
@@ -155,7 +165,7 @@ static tb_rc seal_chunk(sealer *s, tb_turn *turn, const tb_frame *frame, uint64_
 	sealed.backup = chunk->backup;
 	sealed.plan = chunk->plan;
 	sealed.index = chunk->index;
-	return put_sealed(s, turn, frame, id, &sealed, name);
+	return put_sealed(s, turn, frame, id, &sealed, name, err);
 }
 
 static tb_rc sealer_handle(void *self, tb_turn *turn, const tb_frame *frame, uint64_t id, tb_err *err)
@@ -183,7 +193,7 @@ const tb_worker sealer_worker = {
 	.rows = tb_sealer_rows,
 	.options_size = sizeof(tb_sealer_config),
 	.key_file = "keys/instance.pub",
-	.bank_scratch = 1,
+	.stateless = 1,
 	.take_bytes = 1, /* one at a time: other sealers take the rest */
 	.open = sealer_open,
 	.handle = sealer_handle,

@@ -1,8 +1,8 @@
 #include "workers/signal/signal.h"
 
-#include "base/log.h"
 #include "wire/event_json.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,7 +119,8 @@ tb_rc questions_open(signal_state *state, tb_err *err)
 	if (rc != TB_OK)
 		return rc;
 	struct epoll_event event = { .events = EPOLLIN };
-	epoll_ctl(state->env->wake_fd, EPOLL_CTL_ADD, tb_server_fd(state->server), &event);
+	if (epoll_ctl(state->env->wake_fd, EPOLL_CTL_ADD, tb_server_fd(state->server), &event) != 0)
+		return tb_fail_errno(err, errno, "can't watch for questions");
 	return TB_OK;
 }
 
@@ -134,8 +135,12 @@ void questions_tell(signal_state *state, uint64_t mono_ns)
 	size_t kept = 0;
 	for (size_t i = 0; i < state->question_count; i++) {
 		struct question *question = &state->questions[i];
-		if (!try_answer(state, question->asker, &question->wanted, question->until_ns <= mono_ns))
-			state->questions[kept++] = *question;
+		int over = question->until_ns <= mono_ns;
+		if ((over || question->wanted.since < state->durable) && try_answer(state, question->asker, &question->wanted, over))
+			continue;
+		if (question->wanted.since < state->durable)
+			question->wanted.since = state->durable; /* none of those matches: they needn't be looked at again */
+		state->questions[kept++] = *question;
 	}
 	state->question_count = kept;
 }

@@ -118,6 +118,16 @@ static int list_one(const signal_filter *filter, tb_span value, tb_arena *arena,
 	return 1;
 }
 
+/* A backup has one record at most: right before it, or behind all. */
+static tb_rc begin_at_backup(signal_state *state, tb_txn *txn, const signal_filter *filter, uint64_t *ret_since, tb_err *err)
+{
+	uint64_t number;
+	tb_rc rc = records_find(state, txn, filter->backup, &number, err);
+	if (rc == TB_OK)
+		*ret_since = number > filter->since ? number - 1 : UINT64_MAX;
+	return rc;
+}
+
 tb_rc records_list(signal_state *state, const signal_filter *filter, tb_buf *to, size_t *ret_count, tb_err *err)
 {
 	tb_txn *txn;
@@ -129,11 +139,8 @@ tb_rc records_list(signal_state *state, const signal_filter *filter, tb_buf *to,
 	tb_rc rc = tb_bank_read(state->env->bank, &txn, err);
 	if (rc != TB_OK)
 		return rc;
-	if (rc == TB_OK && filter->backup[0] != '\0') { /* by id: no need to walk */
-		uint64_t number;
-		rc = records_find(state, txn, filter->backup, &number, err);
-		since = number > since + 1 ? number - 1 : since;
-	}
+	if (filter->backup[0] != '\0') /* by id: no need to walk */
+		rc = begin_at_backup(state, txn, filter, &since, err);
 	if (rc == TB_OK)
 		rc = tb_cursor_open(txn, state->records_db, &cursor, err);
 	if (rc != TB_OK) {

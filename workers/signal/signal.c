@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define STREAM "tb.signals"
+#define STAT_TIMEOUT (5 * TB_NS_PER_S)
 
 static void signal_close(void *self)
 {
@@ -38,6 +39,26 @@ static tb_rc signal_open(tb_worker_env *env, void **ret_self, tb_err *err)
 	return TB_OK;
 }
 
+/* A bank that doesn't know the newest signals would give their numbers to others. */
+static tb_rc check_bank(signal_state *state, tb_turn *turn, tb_err *err)
+{
+	Tb__StatReply *stat;
+	if (state->checked == turn->generation)
+		return TB_OK;
+	tb_rc rc = tb_bus_stat(state->env->bus, STAT_TIMEOUT, turn->arena, &stat, err);
+	if (rc != TB_OK)
+		return rc;
+	for (size_t i = 0; i < stat->n_streams; i++) {
+		if (strcmp(stat->streams[i]->name, STREAM) != 0 || stat->streams[i]->durable <= state->last)
+			continue;
+		tb_fail(err, TB_EUNSUPPORTED, "this bank knows signals up to %llu, but stream " STREAM " has %llu",
+		        (unsigned long long)state->last, (unsigned long long)stat->streams[i]->durable);
+		return tb_hint(err, "put the signal worker's bank back; making it anew is not in this version");
+	}
+	state->checked = turn->generation;
+	return TB_OK;
+}
+
 static void fill_ready(signal_state *state, tb_turn *turn, const Tb__Stored *stored, const tb_backup_type *type,
                        Tb__BackupReady *ready)
 {
@@ -57,10 +78,8 @@ static void fill_ready(signal_state *state, tb_turn *turn, const Tb__Stored *sto
 }
 
 /* The record as the next event of tb.signals, finishing what told of it. */
-static tb_rc put_event(signal_state *state, tb_turn *turn, const Tb__BackupReady *ready, tb_span packed, uint64_t id,
-                       tb_err *err)
+static tb_rc put_event(tb_turn *turn, const Tb__BackupReady *ready, tb_span packed, uint64_t id, tb_err *err)
 {
-	(void)state;
 	tb_auto(tb_buf_drop) tb_buf canonical = { 0 }, frames = { 0 };
 	tb_event event;
 	tb_event_default(&event, TB_EVENT_SIGNAL);
@@ -117,7 +136,7 @@ static tb_rc make_record(signal_state *state, tb_turn *turn, const Tb__Stored *s
 	fill_ready(state, turn, stored, type, &ready);
 	tb_rc rc = records_add(state, turn, &ready, &packed, &json, err);
 	if (rc == TB_OK)
-		rc = put_event(state, turn, &ready, packed, id, err);
+		rc = put_event(turn, &ready, packed, id, err);
 	if (rc == TB_OK)
 		rc = put_announcement(turn, &ready, packed, json, err);
 	if (rc == TB_OK)
@@ -132,12 +151,14 @@ static tb_rc signal_handle(void *self, tb_turn *turn, const tb_frame *frame, uin
 	                             ? tb__stored__unpack(tb_arena_allocator(turn->arena), frame->body.size, frame->body.data)
 	                             : NULL;
 	const tb_backup_type *type = stored != NULL ? tb_backup_type_find(stored->type) : NULL;
-	if (type == NULL)
+	if (type == NULL || tb_stream_check(stored->stream, NULL) != TB_OK || !tb_backup_id_valid(stored->backup))
 		return tb_turn_reject(turn, frame, id, NULL, "not a stored message", err);
 	if (strcmp(type->name, "SEGMENT") == 0)
 		return finish(turn, id, err); /* segments raise no signal */
 	uint64_t number;
-	tb_rc rc = records_find(state, turn->txn, stored->backup, &number, err);
+	tb_rc rc = check_bank(state, turn, err);
+	if (rc == TB_OK)
+		rc = records_find(state, turn->txn, stored->backup, &number, err);
 	if (rc != TB_OK)
 		return rc;
 	if (number != 0)
@@ -148,7 +169,9 @@ static tb_rc signal_handle(void *self, tb_turn *turn, const tb_frame *frame, uin
 static tb_rc signal_tick(void *self, tb_turn *turn, uint64_t *ret_wait_ns, tb_err *err)
 {
 	signal_state *state = self;
-	(void)err;
+	/* A frame can't come before the turn after the grant: the broker may be away for now. */
+	if (turn->generation != 0 && check_bank(state, turn, err) == TB_EUNSUPPORTED)
+		return TB_EUNSUPPORTED;
 	/* This turn's records are not durable yet: what counts is what was queued before it. */
 	if (tb_turn_settled(turn) && turn->generation != 0)
 		state->durable = state->settled;

@@ -15,6 +15,7 @@ extern const tb_worker signal_worker;
 typedef struct signal_worker_state {
 	tb_worker_env *env;
 	tb_db records_db, ids_db; /* by number; backup id → number */
+	uint64_t checked; /* generation under which the bank was found to go on from where tb.signals ends; 0: none */
 	uint64_t last;    /* number of the last record made */
 	uint64_t settled; /* of the last one made before this turn */
 	uint64_t durable; /* numbers up to here are durable in tb.signals: may be told */

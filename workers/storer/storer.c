@@ -10,11 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define KEPT_MAX (12u * 1024 * 1024) /* of a buffer from frame to frame */
+
 typedef struct storer {
 	tb_worker_env *env;
 	tb_tier *tier;
 	tb_buf back; /* what was read back */
-	char detail[200];
 } storer;
 
 static void storer_close(void *self)
@@ -64,6 +65,8 @@ static tb_rc put_checked(storer *s, const char *path, tb_span bytes, tb_err *err
 		rc = s->tier->get(s->tier, path, bytes.size, &s->back, err);
 	if (rc == TB_OK && !tb_span_equal(tb_buf_span(&s->back), bytes))
 		rc = tb_fail(err, TB_ECORRUPT, "%s reads back other bytes than were written to it", path);
+	if (s->back.capacity > KEPT_MAX)
+		tb_buf_drop(&s->back);
 	return rc;
 }
 
@@ -110,14 +113,18 @@ struct heads {
 	const char *keep;
 };
 
+/* Names end in the chain's number, of twenty digits: older ones sort before. What else lies there isn't ours. */
+static int is_older_head(const char *name, const char *keep)
+{
+	size_t size = strlen(keep), before = size - 20;
+	return strlen(name) == size && strspn(name + before, "0123456789") == 20 && strcmp(name, keep) < 0;
+}
+
 static tb_rc remove_older_head(void *context, const char *name, uint64_t size, tb_err *err)
 {
 	struct heads *heads = context;
 	(void)size;
-	/* Names end in the chain's number, zero-padded: older ones sort before. */
-	if (strcmp(name, heads->keep) < 0)
-		return heads->tier->remove(heads->tier, name, err);
-	return TB_OK;
+	return is_older_head(name, heads->keep) ? heads->tier->remove(heads->tier, name, err) : TB_OK;
 }
 
 static tb_rc store_head(storer *s, const Tb__ManifestFrame *manifest, tb_err *err)
@@ -131,9 +138,8 @@ static tb_rc store_head(storer *s, const Tb__ManifestFrame *manifest, tb_err *er
 	return s->tier->list(s->tier, below, remove_older_head, &(struct heads){ s->tier, path }, err);
 }
 
-static void fill_stored(storer *s, tb_turn *turn, const Tb__ManifestFrame *manifest, Tb__Stored *stored, char **tiers)
+static void fill_stored(tb_turn *turn, const Tb__ManifestFrame *manifest, Tb__Stored *stored, char **tiers)
 {
-	(void)s;
 	stored->stream = manifest->stream;
 	stored->backup = manifest->backup;
 	stored->type = manifest->type;
@@ -152,13 +158,13 @@ static void fill_stored(storer *s, tb_turn *turn, const Tb__ManifestFrame *manif
 	stored->n_tiers = 1;
 }
 
-static tb_rc tell_stored(storer *s, tb_turn *turn, const tb_frame *frame, uint64_t id, const Tb__ManifestFrame *manifest,
+static tb_rc tell_stored(tb_turn *turn, const tb_frame *frame, uint64_t id, const Tb__ManifestFrame *manifest,
                          tb_err *err)
 {
 	tb_auto(tb_buf_drop) tb_buf frames = { 0 };
 	Tb__Stored stored = TB__STORED__INIT;
 	char *tiers[1];
-	fill_stored(s, turn, manifest, &stored, tiers);
+	fill_stored(turn, manifest, &stored, tiers);
 	size_t at = tb_frame_begin(&frames);
 	tb_buf_reserve(&frames, tb__stored__get_packed_size(&stored));
 	frames.size += tb__stored__pack(&stored, frames.data + frames.size);
@@ -168,27 +174,86 @@ static tb_rc tell_stored(storer *s, tb_turn *turn, const tb_frame *frame, uint64
 	return finish(turn, id, tb_buf_span(&frames), err);
 }
 
+/* Does it say of itself what its stream, type and numbers make of it? Nothing else may be written. */
+static int manifest_fits(const Tb__ManifestFrame *manifest)
+{
+	char path[TB_MANIFEST_PATH];
+	if (tb_stream_check(manifest->stream, NULL) != TB_OK || tb_backup_type_find(manifest->type) == NULL ||
+	    !tb_backup_id_valid(manifest->backup) || manifest->chain == 0 || manifest->head.len != TB_HEAD_SIZE)
+		return 0;
+	tb_manifest_path(manifest->stream, manifest->to, manifest->type, manifest->backup, path);
+	return strcmp(path, manifest->path) == 0;
+}
+
+/* The catalog first: it knows whether this is the next of its chain, and until the commit nothing of it holds. */
 static tb_rc store_manifest(storer *s, tb_turn *turn, const tb_frame *frame, uint64_t id, tb_err *err)
 {
 	Tb__ManifestFrame *manifest =
 		tb__manifest_frame__unpack(tb_arena_allocator(turn->arena), frame->body.size, frame->body.data);
-	if (manifest == NULL || tb_stream_check(manifest->stream, NULL) != TB_OK || manifest->head.len != TB_HEAD_SIZE)
+	if (manifest == NULL || !manifest_fits(manifest))
 		return tb_turn_reject(turn, frame, id, NULL, "not a manifest", err);
-	tb_auto(tb_buf_drop) tb_buf path = { 0 };
-	tb_buf_print(&path, "%s", manifest->path);
 	uint8_t hash[TB_HASH_SIZE];
 	tb_span file = tb_span_of(manifest->manifest.data, manifest->manifest.len);
 	tb_manifest_hash(file, hash);
 	tb_rc rc = check_objects(turn, manifest, err);
 	if (rc == TB_OK)
-		rc = put_checked(s, tb_buf_text(&path), file, err);
+		rc = tb_catalog_manifest(turn->txn, manifest, hash, turn->now_ns, err);
+	if (rc == TB_OK)
+		rc = put_checked(s, manifest->path, file, err);
 	if (rc == TB_OK)
 		rc = store_head(s, manifest, err);
 	if (rc == TB_OK)
-		rc = tb_catalog_manifest(turn->txn, manifest, hash, turn->now_ns, err);
-	if (rc == TB_OK)
-		rc = tell_stored(s, turn, frame, id, manifest, err);
+		rc = tell_stored(turn, frame, id, manifest, err);
 	return rc;
+}
+
+/* Is it recorded, and there, and of that size? A catalog also remembers what somebody has removed. */
+static tb_rc is_present(storer *s, tb_turn *turn, const Tb__AskedObject *object, int *ret_present, tb_err *err)
+{
+	char path[TB_OBJECT_PATH];
+	uint64_t size = 0;
+	tb_rc rc = tb_catalog_has_object(turn->txn, object->name.data, ret_present, err);
+	if (rc != TB_OK || !*ret_present)
+		return rc;
+	tb_object_path(object->name.data, path);
+	rc = s->tier->stat(s->tier, path, &size, err);
+	if (rc != TB_OK && rc != TB_ENOTFOUND)
+		return rc;
+	*ret_present = rc == TB_OK && size == object->size_stored;
+	return TB_OK;
+}
+
+static tb_rc find_missing(storer *s, tb_turn *turn, const Tb__Ask *ask, Tb__Present *present, tb_err *err)
+{
+	tb_rc rc = TB_OK;
+	present->missing = tb_arena_alloc(turn->arena, ask->n_objects * sizeof(*present->missing));
+	for (size_t i = 0; rc == TB_OK && i < ask->n_objects; i++) {
+		int there = 0;
+		if (ask->objects[i]->name.len == TB_OBJECT_NAME)
+			rc = is_present(s, turn, ask->objects[i], &there, err);
+		if (!there)
+			present->missing[present->n_missing++] = (uint32_t)i;
+	}
+	return rc;
+}
+
+/* A collector asks before it signs: what a manifest names has to be there. */
+static tb_rc answer_ask(storer *s, tb_turn *turn, const tb_frame *frame, uint64_t id, tb_err *err)
+{
+	Tb__Ask *ask = tb__ask__unpack(tb_arena_allocator(turn->arena), frame->body.size, frame->body.data);
+	if (ask == NULL)
+		return tb_turn_reject(turn, frame, id, NULL, "not a question", err);
+	Tb__Present present = TB__PRESENT__INIT;
+	present.plan = ask->plan;
+	tb_rc rc = find_missing(s, turn, ask, &present, err);
+	if (rc != TB_OK)
+		return rc;
+	tb_auto(tb_buf_drop) tb_buf frames = { 0 };
+	size_t at = tb_frame_begin(&frames);
+	tb_buf_reserve(&frames, tb__present__get_packed_size(&present));
+	frames.size += tb__present__pack(&present, frames.data + frames.size);
+	tb_frame_end(&frames, at, &(tb_frame){ .kind = TB_KIND_PRESENT, .count = 1, .stream = frame->stream });
+	return finish(turn, id, tb_buf_span(&frames), err);
 }
 
 static tb_rc storer_handle(void *self, tb_turn *turn, const tb_frame *frame, uint64_t id, tb_err *err)
@@ -197,6 +262,8 @@ static tb_rc storer_handle(void *self, tb_turn *turn, const tb_frame *frame, uin
 		return store_object(self, turn, frame, id, err);
 	if (frame->kind == TB_KIND_MANIFEST)
 		return store_manifest(self, turn, frame, id, err);
+	if (frame->kind == TB_KIND_ASK)
+		return answer_ask(self, turn, frame, id, err);
 	return tb_turn_reject(turn, frame, id, NULL, "a kind that storers don't take", err);
 }
 
