@@ -64,7 +64,7 @@ static tb_rc compare_sum(struct restore *restore, tb_span recorded, const char *
 	if (recorded.size != sizeof(tb_sum))
 		return TB_OK;
 	restore->restored.sum_checked = 1;
-	if (memcmp(recorded.data, restore->state.sum.bytes, sizeof(tb_sum)) == 0)
+	if (memcmp(recorded.data, restore->state.present.sum.bytes, sizeof(tb_sum)) == 0)
 		return TB_OK;
 	return tb_fail(err, TB_ECORRUPT, "the state at event %llu of stream %s isn't the one that %s, events %llu..%llu, "
 	               "recorded: their sums differ", tb_ull(to), restore->plan.stream, id, tb_ull(from), tb_ull(to));
@@ -303,6 +303,8 @@ static tb_rc check_options(struct restore *restore, tb_err *err)
 	tb_rc rc = tb_stream_check(options->stream, err);
 	if (rc == TB_OK && !options->dry_run)
 		rc = tb_sink_parse(&restore->sink, options->target, options->force, err);
+	restore->sink.entry = options->entry;
+	restore->sink.context = options->entry_context;
 	return rc;
 }
 

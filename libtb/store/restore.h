@@ -1,9 +1,10 @@
 /* Restoring, inside: what is read (restore_plan.c), the state while it is built (restore_state.c), and where it goes
  * (restore_sink.c). For the restore files of this room only; callers use tb/restore.h.
  *
- * The state at event N is the chunks of a FULL backup, then the deltas of its replay_from..N in order; or, without one,
- * the deltas of 1..N. The chunks were read while deltas were being applied: what stands between replay_from and the
- * backup's own event lays them right, and only from that event on does the state mean anything. */
+ * The state at event N is the chunks of a FULL backup, then the events of its replay_from..N in order; or, without one,
+ * the events of 1..N. The chunks were read while deltas were being applied: what stands between replay_from and the
+ * backup's own event lays them right, and only from that event on does the state mean anything. A reset that was open
+ * when the backup began lies behind replay_from as a whole. */
 #ifndef TB_STORE_RESTORE_H
 #define TB_STORE_RESTORE_H
 
@@ -66,26 +67,38 @@ Tb__Manifest tb_row_manifest(const tb_restore_plan *plan, const tb_segment_row *
 tb_rc tb_plan_event_at(tb_restore_plan *plan, uint64_t time_ns, uint64_t *ret_event, tb_err *err);
 
 typedef struct tb_state_op tb_state_op;
-typedef struct tb_state {
-	tb_bank *bank; /* database "state": key to value */
+typedef struct tb_entries {
+	tb_bank *bank; /* database "state": key to value; NULL: not made yet */
 	tb_db db;
 	tb_sum sum;
 	uint64_t keys;
-	tb_state_op *ops; /* deltas not applied yet: of each key only the last one counts */
+} tb_entries;
+
+typedef struct tb_state {
+	char *path;
+	tb_entries present;
+	tb_entries beside; /* what an open reset has so far; empty when none is open */
+	int swapped;       /* present is the bank in path/beside, beside the one in path */
+	int reset_open;
+	uint64_t reset_epoch;
+	tb_state_op *ops; /* deltas not applied yet, all to the same entries: of each key only the last one counts */
 	size_t op_count;
 	size_t event_count; /* in the arena since the last flush */
 	tb_arena *arena;
 } tb_state;
 
 tb_rc tb_state_open(tb_state *state, const char *path, tb_err *err); /* path: a directory of its own */
-void tb_state_close(tb_state *state); /* NULL and { 0 } are fine; the directory stays */
+void tb_state_close(tb_state *state); /* NULL and { 0 } are fine; the directory stays, with the bank in it */
 tb_rc tb_state_reset(tb_state *state, tb_err *err); /* empty again */
 /* Lays a chunk's entries behind what is there. last_key: of the chunk before, replaced. Bytes that aren't a chunk, or
  * bounds (NULL: unknown) that aren't its own: TB_ECORRUPT. */
 tb_rc tb_state_chunk(tb_state *state, tb_span plain, const Tb__ChunkPrivate *bounds, tb_buf *last_key, tb_err *err);
-/* Takes an event's delta; its bytes must stay until the next flush. Other kinds change nothing. TB_EUNSUPPORTED. */
+/* Takes an event's deltas, or what it says about a reset; its bytes must stay until the next flush. Other kinds change
+ * nothing. An event of another epoch than an open reset's discards that. */
 tb_rc tb_state_event(tb_state *state, const tb_archived_event *event, tb_err *err);
 tb_rc tb_state_flush(tb_state *state, tb_err *err);
+/* Puts the present state into the bank in path, if it isn't there, and empties what is beside it. */
+tb_rc tb_state_settle(tb_state *state, tb_err *err);
 
 typedef enum tb_sink_kind { TB_SINK_NULL, TB_SINK_JSON, TB_SINK_LMDB } tb_sink_kind;
 
@@ -94,6 +107,8 @@ typedef struct tb_sink {
 	const char *path; /* borrowed; NULL: none, or stdout */
 	int force;
 	char *scratch; /* directory in which the state is built */
+	tb_entry_fn entry; /* told each entry, too; may be NULL */
+	void *context;
 } tb_sink;
 
 /* TB_EINVAL: no such scheme. TB_EUNSUPPORTED: not in this version. */

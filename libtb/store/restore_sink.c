@@ -190,7 +190,13 @@ static void digest_entry(EVP_MD_CTX *digest, tb_span key, tb_span value)
 	EVP_DigestUpdate(digest, "\n", 1);
 }
 
-static tb_rc walk_entries(tb_cursor *cursor, EVP_MD_CTX *digest, struct out *out, tb_restored *restored, tb_err *err)
+static tb_rc tell_entry(const tb_sink *sink, tb_span key, tb_span value, tb_err *err)
+{
+	return sink->entry != NULL ? sink->entry(sink->context, key.data, key.size, value.data, value.size, err) : TB_OK;
+}
+
+static tb_rc walk_entries(const tb_sink *sink, tb_cursor *cursor, EVP_MD_CTX *digest, struct out *out,
+                          tb_restored *restored, tb_err *err)
 {
 	tb_span key, value;
 	restored->keys = restored->bytes = 0;
@@ -199,8 +205,9 @@ static tb_rc walk_entries(tb_cursor *cursor, EVP_MD_CTX *digest, struct out *out
 		digest_entry(digest, key, value);
 		restored->keys++;
 		restored->bytes += key.size + value.size;
-		if (out != NULL)
-			rc = out_entry(out, key, value, err);
+		rc = out != NULL ? out_entry(out, key, value, err) : TB_OK;
+		if (rc == TB_OK)
+			rc = tell_entry(sink, key, value, err);
 		if (rc != TB_OK)
 			return rc;
 		rc = tb_cursor_next(cursor, &key, &value, err);
@@ -208,20 +215,20 @@ static tb_rc walk_entries(tb_cursor *cursor, EVP_MD_CTX *digest, struct out *out
 	return rc == TB_ENOTFOUND ? TB_OK : rc;
 }
 
-static tb_rc walk_state(tb_state *state, struct out *out, tb_restored *restored, tb_err *err)
+static tb_rc walk_state(const tb_sink *sink, tb_state *state, struct out *out, tb_restored *restored, tb_err *err)
 {
 	tb_txn *txn;
 	tb_cursor *cursor;
-	tb_rc rc = tb_bank_read(state->bank, &txn, err);
+	tb_rc rc = tb_bank_read(state->present.bank, &txn, err);
 	if (rc != TB_OK)
 		return rc;
 	EVP_MD_CTX *digest = EVP_MD_CTX_new();
 	if (digest == NULL || EVP_DigestInit_ex(digest, EVP_sha256(), NULL) != 1)
 		rc = tb_fail(err, TB_ENOMEM, "can't compute SHA-256");
 	if (rc == TB_OK)
-		rc = tb_cursor_open(txn, state->db, &cursor, err);
+		rc = tb_cursor_open(txn, state->present.db, &cursor, err);
 	if (rc == TB_OK) {
-		rc = walk_entries(cursor, digest, out, restored, err);
+		rc = walk_entries(sink, cursor, digest, out, restored, err);
 		tb_cursor_close(cursor);
 	}
 	if (rc == TB_OK)
@@ -242,7 +249,7 @@ static void name_beside(const tb_sink *sink, const char *what, tb_buf *to)
 static tb_rc write_json(tb_sink *sink, tb_state *state, struct out *out, tb_restored *restored, tb_err *err)
 {
 	tb_disk *disk = tb_disk_system();
-	tb_rc rc = walk_state(state, out, restored, err);
+	tb_rc rc = walk_state(sink, state, out, restored, err);
 	if (rc == TB_OK)
 		rc = out_flush(out, err);
 	if (rc == TB_OK && sink->path != NULL)
@@ -273,7 +280,7 @@ static tb_rc write_json_file(tb_sink *sink, tb_state *state, tb_restored *restor
 tb_rc tb_sink_write(tb_sink *sink, tb_state *state, tb_restored *restored, tb_err *err)
 {
 	if (sink->kind != TB_SINK_JSON)
-		return walk_state(state, NULL, restored, err);
+		return walk_state(sink, state, NULL, restored, err);
 	if (sink->path != NULL)
 		return write_json_file(sink, state, restored, err);
 	struct out out = { 0 };
@@ -299,7 +306,9 @@ tb_rc tb_sink_label(tb_sink *sink, tb_state *state, const char *stream, const tb
 	snprintf(time, sizeof(time), "%llu", tb_ull(restored->time_ns));
 	tb_hex(digest, restored->digest, sizeof(restored->digest));
 	const char *labels[][2] = { { "stream", stream }, { "event", event }, { "time_ns", time }, { "digest", digest } };
-	tb_rc rc = tb_bank_write(state->bank, &txn, err);
+	tb_rc rc = tb_state_settle(state, err);
+	if (rc == TB_OK)
+		rc = tb_bank_write(state->present.bank, &txn, err);
 	if (rc != TB_OK)
 		return rc;
 	rc = tb_txn_db(txn, "meta", &db, err);
@@ -310,7 +319,7 @@ tb_rc tb_sink_label(tb_sink *sink, tb_state *state, const char *stream, const tb
 		return rc;
 	}
 	rc = tb_txn_commit(txn, err);
-	return rc == TB_OK ? tb_bank_sync(state->bank, err) : rc;
+	return rc == TB_OK ? tb_bank_sync(state->present.bank, err) : rc;
 }
 
 /* Standing */

@@ -1,7 +1,8 @@
 /* A small repository of one stream, and a model that knows its state at every event. For tests of archive, restore and
  * verify: the model keeps what each event does and works the rest out by brute force.
  *
- * Events are puts and deletes of a dozen keys, some other kinds, and some that were rejected. Their times repeat, go
+ * Events are puts and deletes of a dozen keys, some other kinds, and some that were rejected; in a repository with resets
+ * also several deltas at once, and resets that are committed, discarded, or never committed. Their times repeat, go
  * back, and now and then run days ahead. Full backups are fuzzy: each key as it was at another moment of
  * replay_from..to. */
 #ifndef TESTS_REPOSITORY_BUILDER_H
@@ -26,10 +27,37 @@
 
 /* The model */
 
-enum model_op { OP_PUT, OP_DELETE, OP_OTHER, OP_REJECTED };
+enum model_op { OP_PUT, OP_DELETE, OP_OTHER, OP_REJECTED, OP_DELTAS, OP_BEGIN, OP_COMMIT };
+
+static int model_resets; /* the repository is one with resets */
+
+/* Committed: 15..24 and 46..49, the second after a begin at 31 that it discards. Discarded by an epoch: 52..54; the commit
+ * at 57 comes too late. */
+static inline enum model_op model_reset_op(uint64_t number)
+{
+	static const struct {
+		uint64_t number;
+		enum model_op op;
+	} rows[] = {
+		{ 6, OP_DELTAS },  { 14, OP_DELTAS }, { 15, OP_BEGIN },  { 19, OP_DELTAS }, { 24, OP_COMMIT }, { 28, OP_DELTAS },
+		{ 31, OP_BEGIN },  { 36, OP_DELTAS }, { 41, OP_DELTAS }, { 46, OP_BEGIN },  { 48, OP_DELTAS }, { 49, OP_COMMIT },
+		{ 52, OP_BEGIN },  { 53, OP_DELTAS }, { 57, OP_REJECTED }, { 58, OP_DELTAS },
+	};
+	for (size_t i = 0; model_resets && i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i].number == number)
+			return rows[i].op;
+	return OP_OTHER;
+}
+
+static inline uint64_t model_epoch(uint64_t number)
+{
+	return model_resets && number >= 55 ? 2 : 1;
+}
 
 static inline enum model_op model_op(uint64_t number)
 {
+	if (model_reset_op(number) != OP_OTHER)
+		return model_reset_op(number);
 	if (number % 11 == 0)
 		return OP_REJECTED;
 	if (number % 13 == 0)
@@ -40,6 +68,14 @@ static inline enum model_op model_op(uint64_t number)
 static inline size_t model_key_index(uint64_t number)
 {
 	return (size_t)(number * 7 + number / 9) % MODEL_KEYS;
+}
+
+/* Several deltas at once: the third is a delete. */
+#define MODEL_ITEMS 4u
+
+static inline size_t model_item_index(uint64_t number, size_t item)
+{
+	return (model_key_index(number) + item * 5) % MODEL_KEYS;
 }
 
 /* In order; the last one isn't text. */
@@ -95,10 +131,25 @@ static inline uint64_t model_effective(uint64_t number)
 /* The number of the put that gave the key its value, 0: it isn't there. */
 static inline uint64_t model_put_of(size_t index, uint64_t at)
 {
-	uint64_t put = 0;
-	for (uint64_t i = 1; i <= at; i++)
-		if (model_key_index(i) == index && model_op(i) <= OP_DELETE)
-			put = model_op(i) == OP_PUT ? i : 0;
+	uint64_t put = 0, beside = 0, begin = 0, *to = &put;
+	for (uint64_t i = 1; i <= at; i++) {
+		enum model_op op = model_op(i);
+		if (begin == 0 || op == OP_BEGIN || model_epoch(i) != model_epoch(begin)) {
+			begin = op == OP_BEGIN ? i : 0;
+			beside = 0;
+			to = begin != 0 ? &beside : &put;
+		}
+		if (op == OP_COMMIT) {
+			put = beside;
+			begin = 0;
+			to = &put;
+		}
+		if (op <= OP_DELETE && model_key_index(i) == index)
+			*to = op == OP_PUT ? i : 0;
+		for (size_t item = 0; op == OP_DELTAS && item < MODEL_ITEMS; item++)
+			if (model_item_index(i, item) == index)
+				*to = item != 2 ? i : 0;
+	}
 	return put;
 }
 
@@ -136,20 +187,48 @@ static inline tb_sum model_sum(uint64_t at)
 	return sum;
 }
 
+static inline tb_delta model_delta(size_t index, uint64_t number, int remove)
+{
+	tb_span key = model_key(index), value = model_value(number);
+	tb_delta delta = { .key = { key.data, key.size }, .remove = remove };
+	if (!remove)
+		delta.value = (tb_bytes){ value.data, value.size };
+	return delta;
+}
+
+static inline tb_event_kind model_kind(uint64_t number)
+{
+	switch (model_op(number)) {
+	case OP_OTHER:
+		return TB_EVENT_OPAQUE;
+	case OP_DELTAS:
+		return TB_EVENT_DELTAS;
+	case OP_BEGIN:
+	case OP_COMMIT:
+		return TB_EVENT_RESET;
+	default:
+		return model_resets && number == 57 ? TB_EVENT_RESET : TB_EVENT_DELTA;
+	}
+}
+
 static inline void model_event(uint64_t number, tb_buf *canonical)
 {
 	tb_event event;
-	tb_event_default(&event, model_op(number) == OP_OTHER ? TB_EVENT_OPAQUE : TB_EVENT_DELTA);
+	tb_delta items[MODEL_ITEMS];
+	tb_event_default(&event, model_kind(number));
 	event.time_ns = model_time(number);
-	tb_span key = model_key(model_key_index(number)), value = model_value(number);
+	for (size_t i = 0; i < MODEL_ITEMS; i++)
+		items[i] = model_delta(model_item_index(number, i), number, i == 2);
 	if (event.kind == TB_EVENT_OPAQUE) {
 		event.body.opaque.source = "test";
 		event.body.opaque.data = (tb_bytes){ "x", 1 };
+	} else if (event.kind == TB_EVENT_RESET) {
+		event.body.reset.commit = model_op(number) != OP_BEGIN;
+	} else if (event.kind == TB_EVENT_DELTAS) {
+		event.body.deltas.items = items;
+		event.body.deltas.count = MODEL_ITEMS;
 	} else {
-		event.body.delta.key = (tb_bytes){ key.data, key.size };
-		event.body.delta.remove = model_op(number) == OP_DELETE;
-		if (!event.body.delta.remove)
-			event.body.delta.value = (tb_bytes){ value.data, value.size };
+		event.body.delta = model_delta(model_key_index(number), number, model_op(number) == OP_DELETE);
 	}
 	must(tb_event_pack(canonical, &event, NOW, NULL, &err));
 }
@@ -280,7 +359,7 @@ static inline struct built *new_built(struct repository *repository, int is_full
 static inline void segment_frames(uint64_t from, uint64_t to, tb_buf *frames)
 {
 	for (uint64_t number = from; number <= to;) {
-		tb_frame frame = { .kind = TB_KIND_EVENTS, .stream = tb_stream_hash(STREAM), .epoch = 1, .first = number,
+		tb_frame frame = { .kind = TB_KIND_EVENTS, .stream = tb_stream_hash(STREAM), .epoch = model_epoch(number), .first = number,
 		                   .time_ns = model_stamp(number) };
 		size_t at = tb_frame_begin(frames);
 		for (; number <= to && model_stamp(number) == frame.time_ns; number++, frame.count++) {
@@ -358,7 +437,7 @@ static inline struct built *add_full(struct repository *repository, uint64_t rep
 /* What the tests share: events 1..60 in segments of uneven sizes, a full backup at 26 that is fuzzy from 12 on, and one
  * at 44 with nothing to lay over. Manifests: [0] 1..7 [1] 8 [2] 9..20 [3] 21..26 [4] full 12..26 [5] 27..35 [6] 36..44
  * [7] full 45..44 [8] 45..50 [9] 51..60. */
-static inline void repository_make(struct repository *repository)
+static inline void repository_fill(struct repository *repository, uint64_t second_from)
 {
 	repository_open(repository);
 	add_segment(repository, 7);
@@ -368,9 +447,22 @@ static inline void repository_make(struct repository *repository)
 	add_full(repository, 12);
 	add_segment(repository, 9);
 	add_segment(repository, 9);
-	add_full(repository, 45);
+	add_full(repository, second_from);
 	add_segment(repository, 6);
 	add_segment(repository, 10);
+}
+
+static inline void repository_make(struct repository *repository)
+{
+	model_resets = 0;
+	repository_fill(repository, 45);
+}
+
+/* The same with resets: the second backup is made within one, and leans on its begin. */
+static inline void repository_make_resets(struct repository *repository)
+{
+	model_resets = 1;
+	repository_fill(repository, 31);
 }
 
 /* The catalog, as if the storer had remembered all up to that manifest. */

@@ -563,15 +563,15 @@ Test(restore, more_deltas_than_are_kept_at_once_leave_the_last_of_each_key)
 		tb_sum_add(&sum, tb_span_text(key), tb_span_text(value));
 		keys++;
 	}
-	cr_assert_eq(state.keys, keys);
-	cr_assert_eq(memcmp(&state.sum, &sum, sizeof(sum)), 0);
+	cr_assert_eq(state.present.keys, keys);
+	cr_assert_eq(memcmp(&state.present.sum, &sum, sizeof(sum)), 0);
 	tb_state_close(&state);
 	must(tb_disk_remove_tree(tb_disk_system(), below("scratch/state"), &err));
 	tb_buf_drop(&frames);
 	free(ends);
 }
 
-Test(restore, kinds_that_are_not_in_this_version_stop_it_with_their_number)
+Test(restore, a_commit_without_its_begin_is_damage)
 {
 	tb_state state;
 	tb_event event;
@@ -581,11 +581,134 @@ Test(restore, kinds_that_are_not_in_this_version_stop_it_with_their_number)
 	event.body.reset.commit = 1;
 	must(tb_event_pack(&canonical, &event, NOW, NULL, &err));
 	tb_archived_event archived = { .number = 12, .canonical = tb_buf_span(&canonical) };
-	cr_assert_eq(tb_state_event(&state, &archived, &err), TB_EUNSUPPORTED);
-	cr_assert_not_null(strstr(err.text, "event 12 is of kind reset"), "%s", err.text);
+	cr_assert_eq(tb_state_event(&state, &archived, &err), TB_ECORRUPT);
+	cr_assert_str_eq(err.text, "event 12 commits a reset, but none is open");
 	tb_state_close(&state);
 	must(tb_disk_remove_tree(tb_disk_system(), below("scratch/state"), &err));
 	tb_buf_drop(&canonical);
+}
+
+/* Resets */
+
+static void make_resets(void)
+{
+	repository_make_resets(&repository);
+	must(tb_disk_make_path(tb_disk_system(), below("scratch"), &err));
+	must(tb_disk_make_path(tb_disk_system(), below("out"), &err));
+	cr_assert_eq(setenv("TMPDIR", below("scratch"), 1), 0);
+}
+
+TestSuite(restore_resets, .init = make_resets, .fini = drop);
+
+Test(restore_resets, every_event_restores_to_the_state_it_had)
+{
+	for (uint64_t event = 0; event <= 60; event++) {
+		tb_restore_options options = options_of(TB_AT_EVENT, event, "null:");
+		tb_restored restored;
+		must(tb_restore(&options, &restored, &err));
+		cr_assert(is_state(&restored, event), "event %d", (int)event);
+		cr_assert_eq(restored.sum_checked, event >= 7, "event %d", (int)event);
+	}
+}
+
+Test(restore_resets, from_the_first_event_on_it_is_the_same)
+{
+	file_remove(&repository, repository.built[4].path);
+	file_remove(&repository, repository.built[7].path);
+	for (uint64_t event = 0; event <= 60; event++) {
+		tb_restore_options options = options_of(TB_AT_EVENT, event, "null:");
+		tb_restored restored;
+		must(tb_restore(&options, &restored, &err));
+		cr_assert(is_state(&restored, event), "event %d", (int)event);
+		cr_assert_str_eq(restored.backup, "");
+	}
+}
+
+/* Whichever of its two places the state was built in, the target is the same: the bank and nothing beside it. */
+Test(restore_resets, an_lmdb_target_holds_the_state_alone)
+{
+	static const uint64_t events[] = { 10, 20, 24, 26, 40, 49, 53, 60 }; /* no, one or two commits on the way */
+	char target[300];
+	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
+		target_of(target, "lmdb:", "bank");
+		tb_restore_options options = options_of(TB_AT_EVENT, events[i], target);
+		tb_restored restored;
+		options.force = 1;
+		must(tb_restore(&options, &restored, &err));
+		check_bank(target + 5, events[i]);
+		cr_assert_eq(names_in(target + 5), 2, "event %d", (int)events[i]); /* data.mdb, lock.mdb */
+	}
+}
+
+/* Being told */
+
+struct told {
+	tb_buf text;
+	size_t count, stop_at;
+};
+
+static tb_rc note_entry(void *context, const void *key, size_t key_size, const void *value, size_t value_size, tb_err *why)
+{
+	struct told *told = context;
+	if (told->count++ == told->stop_at)
+		return tb_fail(why, TB_EFENCED, "enough");
+	tb_buf_append(&told->text, key, key_size);
+	tb_buf_byte(&told->text, '=');
+	tb_buf_append(&told->text, value, value_size);
+	tb_buf_byte(&told->text, '\n');
+	return TB_OK;
+}
+
+Test(restore_resets, each_entry_is_told_in_order_beside_the_target)
+{
+	static const char *const schemes[] = { "null:", "json:", "lmdb:" };
+	for (size_t i = 0; i < 3; i++) {
+		char target[300];
+		uint8_t digest[32], told_digest[32];
+		struct told told = { .stop_at = SIZE_MAX };
+		target_of(target, schemes[i], schemes[i][0] == 'j' ? "told.json" : "told.bank");
+		tb_restore_options options = options_of(TB_AT_EVENT, 50, i == 0 ? schemes[0] : target);
+		tb_restored restored;
+		options.entry = note_entry;
+		options.entry_context = &told;
+		must(tb_restore(&options, &restored, &err));
+		model_digest(50, digest);
+		SHA256(told.text.data, told.text.size, told_digest);
+		cr_assert_eq(told.count, model_keys(50));
+		cr_assert_eq(memcmp(digest, told_digest, 32), 0);
+		tb_buf_drop(&told.text);
+	}
+	cr_assert_eq(names_in(below("out")), 2);
+}
+
+Test(restore_resets, who_is_told_can_end_it_and_then_there_is_no_target)
+{
+	static const char *const schemes[] = { "json:", "lmdb:" };
+	for (size_t i = 0; i < 2; i++) {
+		char target[300];
+		struct told told = { .stop_at = 1 };
+		target_of(target, schemes[i], "state");
+		tb_restore_options options = options_of(TB_AT_EVENT, 50, target);
+		tb_restored restored;
+		options.entry = note_entry;
+		options.entry_context = &told;
+		cr_assert_eq(tb_restore(&options, &restored, &err), TB_EFENCED);
+		cr_assert_str_eq(err.text, "enough");
+		cr_assert_eq(names_in(below("out")), 0);
+		tb_buf_drop(&told.text);
+	}
+}
+
+Test(restore_resets, nothing_is_told_of_a_state_that_does_not_hold)
+{
+	struct told told = { .stop_at = SIZE_MAX };
+	tb_restore_options options = options_of(TB_AT_LATEST, 0, "null:");
+	tb_restored restored;
+	flip_bit(&repository, repository.built[9].objects[0], 1001);
+	options.entry = note_entry;
+	options.entry_context = &told;
+	cr_assert_eq(tb_restore(&options, &restored, &err), TB_ECORRUPT);
+	cr_assert_eq(told.count, 0);
 }
 
 /* Rolled back */

@@ -3,11 +3,15 @@
 #include "workers/collector/collector.h"
 
 #include "base/bytes.h"
-#include "wire/event.h"
+#include "base/log.h"
+#include "wire/event_rules.h"
 
 #include <stdlib.h>
 
 #define DAY_NS (UINT64_C(86400) * TB_NS_PER_S)
+#define OPS_FIRST 1024u
+/* A segment's object has to fit into a frame, also when nothing of it can be compressed. */
+#define SEGMENT_MAX (TB_FRAME_BODY_MAX - TB_OBJECT_HEAD - 64)
 
 struct op {
 	uint64_t hash;
@@ -35,7 +39,7 @@ void apply_drop(tb_stream *stream)
 
 static void grow_ops(tb_stream *stream)
 {
-	size_t room = stream->op_room ? stream->op_room * 2 : 1024;
+	size_t room = stream->op_room ? stream->op_room * 2 : OPS_FIRST;
 	struct op *ops = tb_alloc_zero(room, sizeof(*ops));
 	for (size_t i = 0; i < stream->op_room; i++) {
 		if (!stream->ops[i].used)
@@ -72,25 +76,51 @@ static int compare_ops(const void *a, const void *b)
 	return tb_span_compare(((const struct op *)a)->key, ((const struct op *)b)->key);
 }
 
+struct target { /* what deltas change now */
+	tb_db db;
+	tb_sum *sum;
+	uint64_t *keys;
+};
+
+static struct target target_of(tb_stream *stream)
+{
+	if (stream->reset_begin != 0)
+		return (struct target){ stream->beside, &stream->beside_sum, &stream->beside_keys };
+	return (struct target){ stream->state, &stream->sum, &stream->keys };
+}
+
 /* One key: equal writes and deletes of what isn't there change nothing. */
-static tb_rc apply_op(tb_turn *turn, tb_stream *stream, const struct op *op, tb_err *err)
+static tb_rc apply_op(tb_turn *turn, const struct target *to, const struct op *op, tb_err *err)
 {
 	tb_span old;
-	tb_rc rc = tb_txn_get(turn->txn, stream->state, op->key, &old, err);
+	tb_rc rc = tb_txn_get(turn->txn, to->db, op->key, &old, err);
 	if (rc != TB_OK && rc != TB_ENOTFOUND)
 		return rc;
 	int was = rc == TB_OK;
 	if (op->remove ? !was : was && tb_span_equal(old, op->value))
 		return TB_OK;
 	if (was) {
-		tb_sum_subtract(&stream->sum, op->key, old);
-		stream->keys--;
+		tb_sum_subtract(to->sum, op->key, old);
+		--*to->keys;
 	}
 	if (op->remove)
-		return tb_txn_delete(turn->txn, stream->state, op->key, err);
-	tb_sum_add(&stream->sum, op->key, op->value);
-	stream->keys++;
-	return tb_txn_put(turn->txn, stream->state, op->key, op->value, err);
+		return tb_txn_delete(turn->txn, to->db, op->key, err);
+	tb_sum_add(to->sum, op->key, op->value);
+	++*to->keys;
+	return tb_txn_put(turn->txn, to->db, op->key, op->value, err);
+}
+
+/* A large turn's room isn't kept: there may be many streams. */
+static void forget_ops(tb_stream *stream)
+{
+	stream->op_count = 0;
+	if (stream->op_room == OPS_FIRST) {
+		memset(stream->ops, 0, stream->op_room * sizeof(*stream->ops));
+		return;
+	}
+	free(stream->ops);
+	stream->ops = NULL;
+	stream->op_room = 0;
 }
 
 static tb_rc flush_ops(tb_turn *turn, tb_stream *stream, tb_err *err)
@@ -102,11 +132,11 @@ static tb_rc flush_ops(tb_turn *turn, tb_stream *stream, tb_err *err)
 		if (stream->ops[i].used)
 			stream->ops[count++] = stream->ops[i];
 	qsort(stream->ops, count, sizeof(*stream->ops), compare_ops);
+	struct target to = target_of(stream);
 	tb_rc rc = TB_OK;
 	for (size_t i = 0; rc == TB_OK && i < count; i++)
-		rc = apply_op(turn, stream, &stream->ops[i], err);
-	memset(stream->ops, 0, stream->op_room * sizeof(*stream->ops));
-	stream->op_count = 0;
+		rc = apply_op(turn, &to, &stream->ops[i], err);
+	forget_ops(stream);
 	return rc;
 }
 
@@ -165,8 +195,8 @@ static tb_rc find_moved(tb_collector *collector, tb_turn *turn, tb_stream *strea
 	return rc;
 }
 
-static tb_rc move_bank(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_event *event, tb_span canonical,
-                       tb_err *err)
+static tb_rc move_bank(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_event *event,
+                       const uint8_t backup_hash[TB_HASH], tb_err *err)
 {
 	const char *pair;
 	uint32_t bit_phase;
@@ -176,8 +206,6 @@ static tb_rc move_bank(tb_collector *collector, tb_turn *turn, tb_stream *stream
 	tb_rc rc = find_moved(collector, turn, stream, event->kind, pair, bit_phase, &moved, err);
 	if (rc != TB_OK)
 		return rc;
-	uint8_t backup_hash[TB_HASH];
-	tb_event_hash(canonical, backup_hash);
 	tb_memory_signature(moved->head, backup_hash, moved->head);
 	moved->count++;
 	return TB_OK;
@@ -215,34 +243,73 @@ tb_rc apply_flush(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_
 	return rc;
 }
 
-static void reject_event(tb_collector *collector, tb_stream *stream, uint64_t number)
+struct rejects { /* of a frame */
+	size_t count;
+	uint64_t first;
+	tb_err why;
+};
+
+static void log_rejects(const tb_stream *stream, const struct rejects *rejects)
+{
+	if (rejects->count > 0)
+		tb_log(TB_LOG_WARN, "stream %s: rejected %zu of the events from %llu on: %s", stream->name, rejects->count,
+		       (unsigned long long)rejects->first, rejects->why.text);
+}
+
+static void reject_event(tb_stream *stream, uint64_t number)
 {
 	if (stream->rejected_count == stream->rejected_room) {
 		stream->rejected_room = stream->rejected_room ? stream->rejected_room * 2 : 16;
 		stream->rejected = tb_realloc(stream->rejected, stream->rejected_room * sizeof(uint64_t));
 	}
 	stream->rejected[stream->rejected_count++] = number;
-	collector->rejected_total++;
 }
 
-static tb_rc apply_event(tb_collector *collector, tb_turn *turn, tb_stream *stream, uint64_t number, tb_span canonical,
-                         uint64_t stamp_ns, tb_err *err)
+/* TB_OK: it may be applied. Else it is one of the segment's rejected numbers, for the reason in why. */
+static tb_rc check_event(tb_turn *turn, const tb_stream *stream, tb_span canonical, tb_event *ret_event, tb_err *why)
+{
+	tb_rc rc = tb_event_check(canonical, turn->arena, ret_event, NULL, why);
+	if (rc != TB_OK)
+		return rc;
+	if (ret_event->kind == TB_EVENT_LOST)
+		return tb_reject_set(NULL, why, TB_EREFUSED, "lost", "kind", "no publisher decides what is lost");
+	if (ret_event->kind == TB_EVENT_RESET && ret_event->body.reset.commit && stream->reset_begin == 0)
+		return tb_reject_set(NULL, why, TB_EREFUSED, "reset", "commit", "no reset is open");
+	return TB_OK;
+}
+
+static tb_rc apply_body(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_frame *frame, uint64_t number,
+                        const tb_event *event, tb_err *err)
+{
+	if (event->kind == TB_EVENT_RESET)
+		return event->body.reset.commit ? reset_commit(collector, turn, stream, err)
+		                                : reset_begin(collector, turn, stream, number, frame->epoch, err);
+	if (event->kind == TB_EVENT_DELTA)
+		add_op(stream, &event->body.delta);
+	for (size_t i = 0; event->kind == TB_EVENT_DELTAS && i < event->body.deltas.count; i++)
+		add_op(stream, &event->body.deltas.items[i]);
+	return TB_OK;
+}
+
+static tb_rc apply_event(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_frame *frame, uint64_t number,
+                         tb_span canonical, struct rejects *rejects, tb_err *err)
 {
 	tb_event event;
-	tb_reject why;
-	tb_rc rc = tb_event_check(canonical, turn->arena, &event, &why, err);
-	if (rc == TB_OK && (event.kind == TB_EVENT_DELTAS || event.kind == TB_EVENT_RESET || event.kind == TB_EVENT_LOST))
-		rc = TB_EUNSUPPORTED;
-	if (rc != TB_OK) {
-		reject_event(collector, stream, number);
+	tb_err why;
+	uint8_t backup_hash[TB_HASH];
+	tb_event_hash(canonical, backup_hash);
+	index_note(stream, backup_hash, number);
+	if (check_event(turn, stream, canonical, &event, &why) != TB_OK) {
+		reject_event(stream, number);
+		if (rejects->count++ == 0)
+			rejects->first = number, rejects->why = why;
 		return TB_OK;
 	}
 	/* An engine's clock that runs more than a day ahead must not decide about every later moment. */
-	if (event.time_ns > stream->effective_ns && event.time_ns <= stamp_ns + DAY_NS)
+	if (event.time_ns > stream->effective_ns && event.time_ns <= frame->time_ns + DAY_NS)
 		stream->effective_ns = event.time_ns;
-	if (event.kind == TB_EVENT_DELTA)
-		add_op(stream, &event.body.delta);
-	return move_bank(collector, turn, stream, &event, canonical, err);
+	tb_rc rc = apply_body(collector, turn, stream, frame, number, &event, err);
+	return rc == TB_OK ? move_bank(collector, turn, stream, &event, backup_hash, err) : rc;
 }
 
 static void begin_segment(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_frame *frame)
@@ -262,21 +329,26 @@ tb_rc apply_frame(tb_collector *collector, tb_turn *turn, tb_stream *stream, con
 		return tb_fail(err, TB_EINVAL, "the broker gave %s from number %llu on, but %llu comes next", stream->name,
 		               (unsigned long long)frame->first, (unsigned long long)stream->applied + 1);
 	tb_rc rc = tb_events_check(frame, err);
+	if (rc == TB_OK)
+		rc = reset_see_epoch(collector, turn, stream, frame->epoch, err);
+	if (rc == TB_OK && stream->segment_bytes > 0 && stream->segment_bytes + tb_frame_size(frame) > SEGMENT_MAX)
+		rc = segment_cut(collector, turn, stream, err);
 	if (rc != TB_OK)
 		return rc;
 	if (stream->segment_bytes == 0)
 		begin_segment(collector, turn, stream, frame);
+	struct rejects rejects = { 0 };
 	tb_span body = frame->body, canonical;
 	uint64_t number = frame->first;
 	while (rc == TB_OK && tb_events_next(&body, &canonical) == 1)
-		rc = apply_event(collector, turn, stream, number++, canonical, frame->time_ns, err);
+		rc = apply_event(collector, turn, stream, frame, number++, canonical, &rejects, err);
 	if (rc != TB_OK)
 		return rc;
+	log_rejects(stream, &rejects);
 	stream->applied = last;
 	stream->stamp_ns = frame->time_ns;
 	stream->segment_bytes += tb_frame_size(frame);
 	stream->dirty = 1;
-	collector->events_total += frame->count;
 	if (stream->segment_bytes >= collector->config->segment_size)
 		rc = segment_cut(collector, turn, stream, err);
 	return rc;

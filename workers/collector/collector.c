@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define FIGURES_MAX 96 /* streams in a heartbeat, which has to stay small */
+
 tb_span collector_key(uint8_t bytes[16], const tb_stream *stream, uint64_t number)
 {
 	tb_put64_be(bytes, stream->id);
@@ -64,6 +66,7 @@ static tb_rc open_databases(tb_collector *collector, tb_txn *txn, tb_err *err)
 	} rows[] = {
 		{ "streams", &collector->streams_db }, { "segments", &collector->segments_db }, { "heads", &collector->heads_db },
 		{ "moved", &collector->moved_db },     { "backups", &collector->backups_db },
+		{ "chunks", &collector->chunks_db },
 	};
 	tb_rc rc = TB_OK;
 	for (size_t i = 0; rc == TB_OK && i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -128,24 +131,26 @@ static tb_rc collector_granted(void *self, tb_turn *turn, const Tb__Grant *grant
 
 static tb_rc collector_revoked(void *self, tb_turn *turn, uint64_t id, tb_err *err)
 {
-	tb_stream *stream = stream_find(self, id);
+	tb_collector *collector = self;
+	tb_stream *stream = stream_find(collector, id);
 	(void)err;
 	if (stream == NULL)
 		return TB_OK;
 	stream->generation = 0;
-	plan_drop(stream);
+	plan_drop(collector, stream);
 	tb_turn_lease(turn, id, 0);
 	return TB_OK;
 }
 
 static void collector_refused(void *self, uint64_t id, const tb_err *why)
 {
-	tb_stream *stream = stream_find(self, id);
+	tb_collector *collector = self;
+	tb_stream *stream = stream_find(collector, id);
 	(void)why;
 	if (stream == NULL)
 		return;
 	stream->generation = 0;
-	plan_drop(stream);
+	plan_drop(collector, stream);
 }
 
 static void collector_held(void *self, tb_arena *arena, Tb__Held ***ret_held, size_t *ret_count)
@@ -163,7 +168,8 @@ static void collector_held(void *self, tb_arena *arena, Tb__Held ***ret_held, si
 		held[at] = (Tb__Held)TB__HELD__INIT;
 		held[at].stream = stream->id;
 		held[at].generation = stream->generation;
-		held[at].next = stream->blocked ? UINT64_MAX : stream->applied + 1;
+		/* Without a period there is nothing to seal for, and the segment would grow without end. */
+		held[at].next = stream->blocked || !collector->period_known ? UINT64_MAX : stream->applied + 1;
 		list[at] = &held[at];
 		at++;
 	}
@@ -173,11 +179,18 @@ static void collector_held(void *self, tb_arena *arena, Tb__Held ***ret_held, si
 
 /* ---- frames */
 
+/* What a manifest can name. */
+static int sealed_fits(const Tb__Sealed *sealed)
+{
+	return sealed->name.len == TB_OBJECT_NAME && sealed->size_stored > TB_OBJECT_HEAD &&
+	       sealed->size_stored <= TB_OBJECT_MAX && sealed->size_plain <= TB_PLAIN_MAX;
+}
+
 static tb_rc handle_sealed(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_frame *frame, uint64_t id,
                            tb_err *err)
 {
 	Tb__Sealed *sealed = tb__sealed__unpack(tb_arena_allocator(turn->arena), frame->body.size, frame->body.data);
-	if (sealed == NULL || sealed->name.len != TB_OBJECT_NAME)
+	if (sealed == NULL || !sealed_fits(sealed))
 		return tb_turn_reject(turn, frame, id, &(tb_put){ .stream = stream->id }, "not a sealed message", err);
 	if (sealed->plan.len > 0)
 		return plan_sealed(collector, turn, stream, sealed, id, err);
@@ -188,11 +201,20 @@ static tb_rc handle_stored(tb_collector *collector, tb_turn *turn, tb_stream *st
                            tb_err *err)
 {
 	Tb__Stored *stored = tb__stored__unpack(tb_arena_allocator(turn->arena), frame->body.size, frame->body.data);
-	if (stored == NULL)
+	if (stored == NULL || !tb_backup_id_valid(stored->backup))
 		return tb_turn_reject(turn, frame, id, &(tb_put){ .stream = stream->id }, "not a stored message", err);
 	if (strcmp(stored->type, "SEGMENT") == 0)
-		return segment_stored(collector, turn, stream, stored, id, err);
+		return segment_stored(collector, turn, stream, frame, stored, id, err);
 	return plan_stored(collector, turn, stream, stored, id, err);
+}
+
+static tb_rc handle_present(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_frame *frame, uint64_t id,
+                            tb_err *err)
+{
+	Tb__Present *present = tb__present__unpack(tb_arena_allocator(turn->arena), frame->body.size, frame->body.data);
+	if (present == NULL)
+		return tb_turn_reject(turn, frame, id, &(tb_put){ .stream = stream->id }, "not a present message", err);
+	return plan_present(collector, turn, stream, present, id, err);
 }
 
 static tb_rc handle_order(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_frame *frame, uint64_t id,
@@ -217,6 +239,8 @@ static tb_rc collector_handle(void *self, tb_turn *turn, const tb_frame *frame, 
 		return handle_sealed(collector, turn, stream, frame, id, err);
 	case TB_KIND_STORED:
 		return handle_stored(collector, turn, stream, frame, id, err);
+	case TB_KIND_PRESENT:
+		return handle_present(collector, turn, stream, frame, id, err);
 	case TB_KIND_ORDER:
 		return handle_order(collector, turn, stream, frame, id, err);
 	default:
@@ -251,14 +275,17 @@ static uint64_t segment_wait(const tb_stream *stream, uint64_t mono_ns)
 
 static tb_rc tick_stream(tb_collector *collector, tb_turn *turn, tb_stream *stream, uint64_t *wait_ns, tb_err *err)
 {
-	int more = 0;
+	int more = 0, unmerged = 0;
 	tb_rc rc = apply_flush(collector, turn, stream, err);
+	if (rc == TB_OK)
+		rc = index_step(turn, stream, &unmerged, err);
 	if (rc == TB_OK && segment_wait(stream, turn->mono_ns) == 0)
 		rc = segment_cut(collector, turn, stream, err);
 	if (rc == TB_OK)
 		rc = plan_step(collector, turn, stream, &more, err);
 	if (rc == TB_OK && stream->dirty)
 		rc = stream_write(collector, turn, stream, err);
+	more |= unmerged;
 	uint64_t wait = more ? 0 : segment_wait(stream, turn->mono_ns);
 	if (!more && wait == 0)
 		wait = TB_NS_PER_S / 10; /* due, but there is no period yet to seal for */
@@ -285,26 +312,29 @@ static void collector_restarted(void *self)
 		plan_broker_restarted(stream);
 }
 
+static void tell_blocked(const tb_stream *stream, tb_arena *arena, Tb__Health *health)
+{
+	tb_auto(tb_buf_drop) tb_buf text = { 0 };
+	tb_buf_print(&text, "stream %s isn't taken: %s", stream->name, stream->why);
+	health->state = (char *)(uintptr_t)"critical";
+	health->detail = tb_arena_text(arena, tb_buf_span(&text));
+}
+
 static void collector_health(void *self, tb_arena *arena, Tb__Health *health)
 {
 	tb_collector *collector = self;
-	size_t count = 0;
-	for (tb_stream *stream = collector->streams; stream != NULL; stream = stream->next)
-		count++;
-	Tb__StreamFigure *figures = tb_arena_alloc(arena, (count + 1) * sizeof(*figures));
-	health->applied = tb_arena_alloc(arena, (count + 1) * sizeof(*health->applied));
+	Tb__StreamFigure *figures = tb_arena_alloc(arena, FIGURES_MAX * sizeof(*figures));
+	health->applied = tb_arena_alloc(arena, FIGURES_MAX * sizeof(*health->applied));
 	for (tb_stream *stream = collector->streams; stream != NULL; stream = stream->next) {
-		figures[health->n_applied] = (Tb__StreamFigure)TB__STREAM_FIGURE__INIT;
-		figures[health->n_applied].stream = stream->name;
-		figures[health->n_applied].number = stream->applied;
-		health->applied[health->n_applied] = &figures[health->n_applied];
-		health->n_applied++;
-		if (!stream->blocked)
+		if (stream->blocked)
+			tell_blocked(stream, arena, health);
+		if (stream->generation == 0 || health->n_applied == FIGURES_MAX)
 			continue;
-		tb_auto(tb_buf_drop) tb_buf text = { 0 };
-		tb_buf_print(&text, "stream %s isn't taken: %s", stream->name, stream->why);
-		health->state = (char *)(uintptr_t)"critical";
-		health->detail = tb_arena_text(arena, tb_buf_span(&text));
+		Tb__StreamFigure *figure = &figures[health->n_applied];
+		*figure = (Tb__StreamFigure)TB__STREAM_FIGURE__INIT;
+		figure->stream = stream->name;
+		figure->number = stream->applied;
+		health->applied[health->n_applied++] = figure;
 	}
 }
 

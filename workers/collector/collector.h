@@ -4,13 +4,16 @@
  *   collector.c  the worker: which frame goes where
  *   stream.c     a stream's record in the bank and in memory; grants
  *   apply.c      events into the state
+ *   reset.c      replacements of the state
  *   segment.c    cuts and segments on their way to being stored
  *   chain.c      manifests and heads
  *   plan.c       backups
+ *   dedup.c      chunks that are stored already
+ *   index.c      hashes of events
  *
- * Bank: "streams" (CollectorStream by stream), "state:<stream>" (the state), "segments" (PendingSegment by stream, from),
- * "heads" and "moved" (bank chains, all of them and those that the open segment moved), "backups" (CollectorBackup by
- * id). In memory is only what the bank says, and plans, which start anew when they are lost. */
+ * Bank: "streams" (CollectorStream by stream), "state:<stream>" and "beside:<stream>" (the state, and what an open reset
+ * fills; the stream's record says which is which), "segments" (PendingSegment by stream, from), "heads" and "moved"
+ * (bank chains, all of them and those that the open segment moved), "backups" (CollectorBackup by id). In memory is only what the bank says, and plans, which start anew when they are lost. */
 #ifndef TB_WORKERS_COLLECTOR_H
 #define TB_WORKERS_COLLECTOR_H
 
@@ -19,7 +22,9 @@
 #include "run/config.h"
 #include "run/worker.h"
 #include "store/chunker.h"
+#include "store/event_index.h"
 #include "store/instance.h"
+#include "wire/event.h"
 
 struct op; /* a delta that waits to be applied: apply.c */
 struct moved;
@@ -36,6 +41,11 @@ typedef struct tb_stream {
 	uint64_t applied, effective_ns, stamp_ns;
 	tb_sum sum;
 	uint64_t keys;
+	int swapped;                       /* which of the two databases is the state's */
+	tb_db beside;                      /* what the open reset has so far; empty when none is open */
+	uint64_t reset_begin, reset_epoch; /* the open one's first number (0: none is open) and epoch */
+	tb_sum beside_sum;
+	uint64_t beside_keys;
 	uint64_t segment_from, segment_bytes, segment_time_from_ns, segment_stamp_from_ns;
 	uint64_t *rejected;
 	size_t rejected_count, rejected_room;
@@ -49,6 +59,9 @@ typedef struct tb_stream {
 	size_t op_count, op_room;
 	struct moved *moved; /* of this turn */
 	size_t moved_count, moved_room;
+	tb_event_index *index;
+	tb_index_entry *hashes; /* of this turn's events */
+	size_t hash_count, hash_room;
 	struct tb_plan *plan; /* the one that runs, or NULL */
 } tb_stream;
 
@@ -57,14 +70,13 @@ typedef struct tb_collector {
 	const tb_collector_config *config;
 	tb_key *key;
 	uint8_t chunk_secret[32]; /* keys the content hashes of chunks; stays in the bank */
-	tb_db streams_db, segments_db, heads_db, moved_db, backups_db;
+	tb_db streams_db, segments_db, heads_db, moved_db, backups_db, chunks_db;
 	tb_stream *streams;
 	tb_sealer *sealer; /* seals the private parts of manifests */
 	int period_known;
 	tb_period period;
 	uint8_t period_record[TB_PERIOD_RECORD];
-	uint64_t rejected_total;
-	uint64_t events_total;
+	size_t chunk_bytes; /* of all plans' chunks that are on their way to be sealed */
 } tb_collector;
 
 /* stream.c */
@@ -79,12 +91,18 @@ tb_rc apply_frame(tb_collector *collector, tb_turn *turn, tb_stream *stream, con
 tb_rc apply_flush(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_err *err);
 void apply_drop(tb_stream *stream);
 
+/* reset.c: between begin and commit deltas go to the database beside, which the commit makes the state. A new begin, or
+ * a frame of another epoch, discards what is open. */
+tb_rc reset_see_epoch(tb_collector *collector, tb_turn *turn, tb_stream *stream, uint64_t epoch, tb_err *err);
+tb_rc reset_begin(tb_collector *collector, tb_turn *turn, tb_stream *stream, uint64_t number, uint64_t epoch, tb_err *err);
+tb_rc reset_commit(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_err *err); /* one is open */
+
 /* segment.c */
 tb_rc segment_cut(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_err *err); /* nothing open: TB_OK */
 tb_rc segment_sealed(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__Sealed *sealed, uint64_t id,
                      tb_err *err);
-tb_rc segment_stored(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__Stored *stored, uint64_t id,
-                     tb_err *err);
+tb_rc segment_stored(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_frame *frame,
+                     const Tb__Stored *stored, uint64_t id, tb_err *err);
 
 /* chain.c: signs the manifest as the next of its stream's chain and queues it for the storer. Fills in what every
  * manifest has (format, repository, chain, before, period, environment, sizes, private part). */
@@ -98,10 +116,16 @@ tb_rc plan_sealed(tb_collector *collector, tb_turn *turn, tb_stream *stream, con
                   tb_err *err);
 tb_rc plan_stored(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__Stored *stored, uint64_t id,
                   tb_err *err);
+tb_rc plan_present(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__Present *answer, uint64_t id,
+                   tb_err *err);
 tb_rc plan_step(tb_collector *collector, tb_turn *turn, tb_stream *stream, int *ret_more, tb_err *err);
 void plan_broker_restarted(tb_stream *stream);
-void plan_drop(tb_stream *stream);
-const char *plan_backup(const tb_stream *stream); /* id of the one that runs, or NULL */
+void plan_drop(tb_collector *collector, tb_stream *stream);
+
+/* index.c: each event that is applied, or rejected; then step at the end of the turn. ret_more: it should come soon. */
+void index_note(tb_stream *stream, const uint8_t backup_hash[TB_HASH], uint64_t number);
+tb_rc index_step(tb_turn *turn, tb_stream *stream, int *ret_more, tb_err *err);
+void index_drop(tb_stream *stream);
 
 extern const tb_worker collector_worker;
 

@@ -1,9 +1,13 @@
 /* Plans: what a backup collects, read in pieces while ingestion goes on, and made exact by the events of that span.
  *
- * A plan notes the number at which it began (replay_from), reads the state one chunk a turn, and ends at a cut. Chunks
+ * A plan notes the number at which it began (replay_from), reads the state one chunk a turn, and ends at a cut. While a
+ * reset is open the state stands still, so when one is open at the beginning replay_from is its begin: what it had by
+ * then is laid beside again, should it be committed in the span or after it. One that is open at the end was either
+ * open at the beginning, too, or begun in the span. A commit in the span changes which database the chunks behind it
+ * are read from: whatever was read before or after it, the commit replaces it all when the span is replayed. Chunks
  * are volatile: they are kept here until sealed, a window of them at a time. A plan is memory only: when it is lost, its
  * order comes again and it starts anew under another plan id; what was sealed for the old one is named by nothing. */
-#include "workers/collector/collector.h"
+#include "workers/collector/plan_parts.h"
 
 #include "base/log.h"
 
@@ -11,47 +15,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define WINDOW 4 /* chunks on their way to be sealed */
-#define CHUNKS_MAX (4u * 1024 * 1024)
+#define WINDOW_BYTES (12u * 1024 * 1024) /* of all plans; beyond it no further chunk is read */
+/* So many objects, with the keys at their ends, fit into a manifest's frame. */
+#define CHUNKS_MAX 30000u
 #define AGAIN_AFTER (30 * TB_NS_PER_S)
 
-enum stage { READING, SEALING, MADE };
-
-struct chunk {
-	int sealed;
-	uint8_t name[TB_OBJECT_NAME];
-	uint64_t size_plain, size_stored;
-	uint8_t content_hash[TB_HASH_SIZE];
-	tb_buf first_key, last_key;
-};
-
-struct on_its_way {
-	uint64_t index;
-	uint64_t sent_ns;
-	tb_buf frame; /* empty: the place is free */
-};
-
-typedef struct tb_plan {
-	char backup[TB_BACKUP_ID];
-	uint8_t id[16];
-	uint64_t order_id;
-	enum stage stage;
-	uint64_t replay_from, started_ns;
-	tb_buf resume; /* the key that the next chunk begins with; empty: the first */
-	struct chunk *chunks;
-	size_t chunk_count, chunk_room, sealed_count;
-	struct on_its_way window[WINDOW];
-	uint64_t to, time_to_ns, stamp_to_ns, keys;
-	tb_sum sum;
-	int again; /* the broker restarted: send the window again */
-} tb_plan;
-
-const char *plan_backup(const tb_stream *stream)
+static void free_window(tb_collector *collector, struct on_its_way *place)
 {
-	return stream->plan != NULL ? stream->plan->backup : NULL;
+	collector->chunk_bytes -= place->frame.size;
+	tb_buf_drop(&place->frame);
 }
 
-void plan_drop(tb_stream *stream)
+void plan_drop(tb_collector *collector, tb_stream *stream)
 {
 	tb_plan *plan = stream->plan;
 	if (plan == NULL)
@@ -61,7 +36,7 @@ void plan_drop(tb_stream *stream)
 		tb_buf_drop(&plan->chunks[i].last_key);
 	}
 	for (size_t i = 0; i < WINDOW; i++)
-		tb_buf_drop(&plan->window[i].frame);
+		free_window(collector, &plan->window[i]);
 	free(plan->chunks);
 	tb_buf_drop(&plan->resume);
 	free(plan);
@@ -74,13 +49,13 @@ void plan_broker_restarted(tb_stream *stream)
 		stream->plan->again = 1;
 }
 
-static tb_plan *begin(tb_turn *turn, tb_stream *stream, const char *backup, uint64_t order_id)
+tb_plan *plan_begin(tb_turn *turn, tb_stream *stream, const char *backup, uint64_t order_id)
 {
 	tb_plan *plan = tb_alloc_zero(1, sizeof(*plan));
 	snprintf(plan->backup, sizeof(plan->backup), "%s", backup);
 	randombytes_buf(plan->id, sizeof(plan->id));
 	plan->order_id = order_id;
-	plan->replay_from = stream->applied + 1;
+	plan->replay_from = stream->reset_begin != 0 ? stream->reset_begin : stream->applied + 1;
 	plan->started_ns = turn->now_ns;
 	stream->plan = plan;
 	return plan;
@@ -120,8 +95,8 @@ tb_rc plan_ordered(tb_collector *collector, tb_turn *turn, tb_stream *stream, co
 		return collector_put(turn, stream, (tb_span){ 0 }, &id, 1, 0, err);
 	if (rc != TB_OK && rc != TB_ENOTFOUND)
 		return rc;
-	plan_drop(stream);
-	tb_plan *plan = begin(turn, stream, order->backup, id);
+	plan_drop(collector, stream);
+	tb_plan *plan = plan_begin(turn, stream, order->backup, id);
 	if (rc == TB_OK) {
 		plan->stage = MADE;
 		return TB_OK;
@@ -131,9 +106,9 @@ tb_rc plan_ordered(tb_collector *collector, tb_turn *turn, tb_stream *stream, co
 	return TB_OK;
 }
 
-static struct on_its_way *free_place(tb_plan *plan)
+static struct on_its_way *free_place(const tb_collector *collector, tb_plan *plan)
 {
-	for (size_t i = 0; i < WINDOW; i++)
+	for (size_t i = 0; collector->chunk_bytes < WINDOW_BYTES && i < WINDOW; i++)
 		if (plan->window[i].frame.size == 0)
 			return &plan->window[i];
 	return NULL;
@@ -146,30 +121,44 @@ static void send_chunk(tb_turn *turn, tb_stream *stream, struct on_its_way *plac
 	tb_turn_put_volatile(turn, &put);
 }
 
-static void emit_chunk(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_chunker *chunker,
-                       struct on_its_way *place)
+static void add_chunk(tb_plan *plan, tb_chunker *chunker)
 {
-	tb_plan *plan = stream->plan;
 	if (plan->chunk_count == plan->chunk_room) {
 		plan->chunk_room = plan->chunk_room ? plan->chunk_room * 2 : 16;
 		plan->chunks = tb_realloc(plan->chunks, plan->chunk_room * sizeof(*plan->chunks));
 	}
-	struct chunk *chunk = &plan->chunks[plan->chunk_count];
+	struct chunk *chunk = &plan->chunks[plan->chunk_count++];
 	*chunk = (struct chunk){ 0 };
 	tb_buf_append_span(&chunk->first_key, tb_buf_span(&chunker->first_key));
 	tb_buf_append_span(&chunk->last_key, tb_buf_span(&chunker->last_key));
-	crypto_generichash(chunk->content_hash, TB_HASH_SIZE, chunker->content.data, chunker->content.size,
-	                   collector->chunk_secret, sizeof(collector->chunk_secret));
+}
+
+static void seal_chunk(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_chunker *chunker,
+                       struct on_its_way *place)
+{
+	tb_plan *plan = stream->plan;
 	Tb__Chunk message = TB__CHUNK__INIT;
 	message.stream = stream->name;
 	message.backup = plan->backup;
 	message.plan = (ProtobufCBinaryData){ sizeof(plan->id), plan->id };
-	message.index = plan->chunk_count++;
+	message.index = plan->chunk_count - 1;
 	message.content = (ProtobufCBinaryData){ chunker->content.size, chunker->content.data };
 	message.period = (ProtobufCBinaryData){ TB_PERIOD_RECORD, collector->period_record };
 	place->index = message.index;
 	collector_frame(&place->frame, TB_KIND_CHUNK, stream, message.index, &message.base);
+	collector->chunk_bytes += place->frame.size;
 	send_chunk(turn, stream, place);
+}
+
+static tb_rc emit_chunk(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_chunker *chunker,
+                        struct on_its_way *place, tb_err *err)
+{
+	add_chunk(stream->plan, chunker);
+	tb_rc rc = dedup_find(collector, turn, stream->plan, tb_buf_span(&chunker->content), err);
+	if (rc != TB_ENOTFOUND)
+		return rc;
+	seal_chunk(collector, turn, stream, chunker, place);
+	return TB_OK;
 }
 
 /* Entries from the resume key on into one chunk. ret_end: the state has no more. */
@@ -209,18 +198,28 @@ static tb_rc end_reading(tb_collector *collector, tb_turn *turn, tb_stream *stre
 	return rc;
 }
 
+/* It would fail the same way however often it begins anew. */
+static tb_rc give_up(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_err *err)
+{
+	uint64_t order_id = stream->plan->order_id;
+	tb_log(TB_LOG_ERROR, "backup %s of stream %s is given up: its state has more than %u chunks", stream->plan->backup,
+	       stream->name, CHUNKS_MAX);
+	plan_drop(collector, stream);
+	return collector_put(turn, stream, (tb_span){ 0 }, &order_id, 1, 0, err);
+}
+
 static tb_rc read_step(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_err *err)
 {
-	struct on_its_way *place = free_place(stream->plan);
+	struct on_its_way *place = free_place(collector, stream->plan);
 	if (place == NULL)
 		return TB_OK;
-	if (stream->plan->chunk_count >= CHUNKS_MAX)
-		return tb_fail(err, TB_EREFUSED, "the state of %s has more than %u chunks", stream->name, CHUNKS_MAX);
+	if (stream->plan->chunk_count == CHUNKS_MAX)
+		return give_up(collector, turn, stream, err);
 	tb_chunker chunker = { 0 };
 	int end = 0;
 	tb_rc rc = read_chunk(turn, stream, &chunker, &end, err);
 	if (rc == TB_OK && chunker.entries > 0)
-		emit_chunk(collector, turn, stream, &chunker, place);
+		rc = emit_chunk(collector, turn, stream, &chunker, place, err);
 	tb_chunker_drop(&chunker);
 	if (rc == TB_OK && end)
 		rc = end_reading(collector, turn, stream, err);
@@ -270,20 +269,25 @@ static tb_rc make_manifest(tb_collector *collector, tb_turn *turn, tb_stream *st
 	manifest.started_ns = plan->started_ns;
 	manifest.period = (ProtobufCBinaryData){ TB_PERIOD_ID, collector->period.id };
 	tb_rc rc = chain_append(collector, turn, stream, &manifest, &private_part, NULL, 0, err);
+	if (rc == TB_OK)
+		rc = dedup_learn(collector, turn, plan, err);
 	if (rc != TB_OK)
 		return rc;
 	Tb__CollectorBackup made = TB__COLLECTOR_BACKUP__INIT;
 	made.chain = stream->chain;
 	made.to = plan->to;
 	plan->stage = MADE;
-	tb_log(TB_LOG_INFO, "backup %s of stream %s: %zu chunks, consistent at event %llu", plan->backup, stream->name,
-	       plan->chunk_count, (unsigned long long)plan->to);
+	tb_log(TB_LOG_INFO, "backup %s of stream %s: %zu chunks, %zu of them stored before, consistent at event %llu",
+	       plan->backup, stream->name, plan->chunk_count, plan->reused_count, (unsigned long long)plan->to);
 	return write_backup(collector, turn, plan->backup, &made, err);
 }
 
+/* What is lost with the broker's memory is put again; not before all that was queued has been put. */
 static void send_again(tb_turn *turn, tb_stream *stream)
 {
 	tb_plan *plan = stream->plan;
+	if (tb_turn_waits(turn))
+		return;
 	for (size_t i = 0; i < WINDOW; i++) {
 		struct on_its_way *place = &plan->window[i];
 		if (place->frame.size > 0 && (plan->again || turn->mono_ns - place->sent_ns > AGAIN_AFTER))
@@ -292,24 +296,32 @@ static void send_again(tb_turn *turn, tb_stream *stream)
 	plan->again = 0;
 }
 
+static tb_rc end_sealing(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_err *err)
+{
+	if (stream->plan->reused_count > 0 && !stream->plan->present)
+		return dedup_ask(turn, stream, err);
+	return make_manifest(collector, turn, stream, err);
+}
+
 tb_rc plan_step(tb_collector *collector, tb_turn *turn, tb_stream *stream, int *ret_more, tb_err *err)
 {
-	tb_plan *plan = stream->plan;
 	*ret_more = 0;
-	if (plan == NULL || stream->generation == 0 || stream->blocked || !collector->period_known)
+	if (stream->plan == NULL || stream->generation == 0 || stream->blocked || !collector->period_known)
 		return TB_OK;
 	send_again(turn, stream);
 	tb_rc rc = TB_OK;
-	if (plan->stage == READING)
+	if (stream->plan->stage == READING)
 		rc = read_step(collector, turn, stream, err);
-	if (rc == TB_OK && plan->stage == SEALING && plan->sealed_count == plan->chunk_count &&
-	    stream->manifested >= plan->to)
-		rc = make_manifest(collector, turn, stream, err);
-	*ret_more = plan->stage == READING && free_place(plan) != NULL;
+	tb_plan *plan = stream->plan;
+	if (rc != TB_OK || plan == NULL)
+		return rc;
+	if (plan->stage == SEALING && plan->sealed_count == plan->chunk_count && stream->manifested >= plan->to)
+		rc = end_sealing(collector, turn, stream, err);
+	*ret_more = plan->stage == READING && free_place(collector, plan) != NULL;
 	return rc;
 }
 
-static void note_sealed(tb_plan *plan, const Tb__Sealed *sealed)
+static void note_sealed(tb_collector *collector, tb_plan *plan, const Tb__Sealed *sealed)
 {
 	for (size_t i = 0; i < WINDOW; i++) {
 		struct on_its_way *place = &plan->window[i];
@@ -321,7 +333,7 @@ static void note_sealed(tb_plan *plan, const Tb__Sealed *sealed)
 		chunk->size_stored = sealed->size_stored;
 		chunk->sealed = 1;
 		plan->sealed_count++;
-		tb_buf_drop(&place->frame);
+		free_window(collector, place);
 	}
 }
 
@@ -329,10 +341,9 @@ tb_rc plan_sealed(tb_collector *collector, tb_turn *turn, tb_stream *stream, con
                   tb_err *err)
 {
 	tb_plan *plan = stream->plan;
-	(void)collector;
 	if (plan != NULL && sealed->plan.len == sizeof(plan->id) && memcmp(sealed->plan.data, plan->id, sizeof(plan->id)) == 0 &&
 	    sealed->index < plan->chunk_count && !plan->chunks[sealed->index].sealed)
-		note_sealed(plan, sealed);
+		note_sealed(collector, plan, sealed);
 	return collector_put(turn, stream, (tb_span){ 0 }, &id, 1, 0, err);
 }
 
@@ -351,7 +362,7 @@ tb_rc plan_stored(tb_collector *collector, tb_turn *turn, tb_stream *stream, con
 	size_t count = 1;
 	if (stream->plan != NULL && strcmp(stream->plan->backup, stored->backup) == 0) {
 		finished[count++] = stream->plan->order_id;
-		plan_drop(stream);
+		plan_drop(collector, stream);
 	}
 	return collector_put(turn, stream, (tb_span){ 0 }, finished, count, 0, err);
 }

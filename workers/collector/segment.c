@@ -1,10 +1,6 @@
 #include "workers/collector/collector.h"
 
 #include "base/bytes.h"
-#include "base/log.h"
-
-#define HEADS_MAX 65536
-
 /* The chains that the open segment moved, as they stand now; "moved" is empty afterwards. */
 static tb_rc take_moved(tb_collector *collector, tb_turn *turn, tb_stream *stream, Tb__ManifestPrivate *private_part,
                         tb_err *err)
@@ -58,6 +54,11 @@ static tb_rc write_pending(tb_collector *collector, tb_turn *turn, tb_stream *st
 	return tb_txn_put(turn->txn, collector->segments_db, collector_key(key, stream, from), tb_span_of(bytes, size), err);
 }
 
+static tb_rc damaged(const tb_stream *stream, tb_err *err)
+{
+	return tb_fail(err, TB_ECORRUPT, "the bank's record of a segment of %s is damaged", stream->name);
+}
+
 /* TB_ENOTFOUND without a sentence: no such segment is on its way. */
 static tb_rc read_pending(tb_collector *collector, tb_turn *turn, tb_stream *stream, uint64_t from,
                           Tb__PendingSegment **ret_pending, tb_err *err)
@@ -67,9 +68,11 @@ static tb_rc read_pending(tb_collector *collector, tb_turn *turn, tb_stream *str
 	tb_rc rc = tb_txn_get(turn->txn, collector->segments_db, collector_key(key, stream, from), &value, err);
 	if (rc != TB_OK)
 		return rc;
-	*ret_pending = tb__pending_segment__unpack(tb_arena_allocator(turn->arena), value.size, value.data);
-	if (*ret_pending == NULL)
-		return tb_fail(err, TB_ECORRUPT, "the bank's record of a segment of %s is damaged", stream->name);
+	Tb__PendingSegment *pending =
+		tb__pending_segment__unpack(tb_arena_allocator(turn->arena), value.size, value.data);
+	if (pending == NULL)
+		return damaged(stream, err);
+	*ret_pending = pending;
 	return TB_OK;
 }
 
@@ -144,8 +147,8 @@ static tb_rc make_manifest(tb_collector *collector, tb_turn *turn, tb_stream *st
 	Tb__Sealed *sealed = tb__sealed__unpack(allocator, pending->sealed.len, pending->sealed.data);
 	Tb__ManifestPrivate *private_part =
 		tb__manifest_private__unpack(allocator, pending->private_part.len, pending->private_part.data);
-	if (cut == NULL || sealed == NULL || private_part == NULL)
-		return tb_fail(err, TB_ECORRUPT, "the bank's record of a segment of %s is damaged", stream->name);
+	if (cut == NULL || sealed == NULL || private_part == NULL || cut->period.len != TB_PERIOD_RECORD)
+		return damaged(stream, err);
 	Tb__ObjectRef object = TB__OBJECT_REF__INIT, *objects[1] = { &object };
 	object.name = sealed->name;
 	object.size_plain = sealed->size_plain;
@@ -185,9 +188,10 @@ static tb_rc make_manifests(tb_collector *collector, tb_turn *turn, tb_stream *s
 			return TB_OK;
 		if (rc == TB_OK)
 			rc = make_manifest(collector, turn, stream, pending, err);
+		if (rc != TB_OK)
+			return rc;
 		pending->manifested = 1;
-		if (rc == TB_OK)
-			rc = write_pending(collector, turn, stream, from, pending, err);
+		rc = write_pending(collector, turn, stream, from, pending, err);
 		if (rc != TB_OK)
 			return rc;
 	}
@@ -214,16 +218,29 @@ tb_rc segment_sealed(tb_collector *collector, tb_turn *turn, tb_stream *stream, 
 	return rc;
 }
 
-tb_rc segment_stored(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__Stored *stored, uint64_t id,
-                     tb_err *err)
+/* Is it the segment that was given to be stored? Whatever else is said of it, its events are not finished by that. */
+static int is_stored_segment(const Tb__PendingSegment *pending, const Tb__Stored *stored, tb_arena *arena)
+{
+	Tb__Cut *cut = tb__cut__unpack(tb_arena_allocator(arena), pending->cut.len, pending->cut.data);
+	return cut != NULL && pending->manifested && cut->to == stored->to;
+}
+
+tb_rc segment_stored(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_frame *frame,
+                     const Tb__Stored *stored, uint64_t id, tb_err *err)
 {
 	uint8_t key[16];
-	tb_rc rc = tb_txn_delete(turn->txn, collector->segments_db, collector_key(key, stream, stored->from), err);
-	if (rc != TB_OK && rc != TB_ENOTFOUND)
+	Tb__PendingSegment *pending;
+	tb_rc rc = read_pending(collector, turn, stream, stored->from, &pending, err);
+	if (rc == TB_ENOTFOUND) /* was told before: its events are finished */
+		return collector_put(turn, stream, (tb_span){ 0 }, &id, 1, 0, err);
+	if (rc != TB_OK)
 		return rc;
-	if (stored->to > stream->stored) {
-		stream->stored = stored->to;
-		stream->dirty = 1;
-	}
+	if (!is_stored_segment(pending, stored, turn->arena))
+		return tb_turn_reject(turn, frame, id, &(tb_put){ .stream = stream->id }, "another segment than was made", err);
+	rc = tb_txn_delete(turn->txn, collector->segments_db, collector_key(key, stream, stored->from), err);
+	if (rc != TB_OK)
+		return rc;
+	stream->stored = stored->to;
+	stream->dirty = 1;
 	return collector_put(turn, stream, (tb_span){ 0 }, &id, 1, stored->to, err);
 }

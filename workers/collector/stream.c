@@ -13,11 +13,13 @@ tb_stream *stream_find(tb_collector *collector, uint64_t id)
 	return NULL;
 }
 
-static tb_rc open_state(tb_txn *txn, tb_stream *stream, tb_err *err)
+static tb_rc open_states(tb_txn *txn, tb_stream *stream, tb_err *err)
 {
-	char name[32];
-	snprintf(name, sizeof(name), "state:%016llx", (unsigned long long)stream->id);
-	return tb_txn_db(txn, name, &stream->state, err);
+	char state[32], beside[32];
+	snprintf(state, sizeof(state), "state:%016llx", (unsigned long long)stream->id);
+	snprintf(beside, sizeof(beside), "beside:%016llx", (unsigned long long)stream->id);
+	tb_rc rc = tb_txn_db(txn, state, &stream->state, err);
+	return rc == TB_OK ? tb_txn_db(txn, beside, &stream->beside, err) : rc;
 }
 
 static tb_rc add_stream(tb_collector *collector, tb_txn *txn, const char *name, tb_stream **ret_stream, tb_err *err)
@@ -29,7 +31,9 @@ static tb_rc add_stream(tb_collector *collector, tb_txn *txn, const char *name, 
 	snprintf(stream->name, sizeof(stream->name), "%s", name);
 	stream->id = tb_stream_hash(name);
 	stream->segment_from = 1;
-	rc = open_state(txn, stream, err);
+	rc = open_states(txn, stream, err);
+	if (rc == TB_OK)
+		rc = tb_event_index_open(txn, stream->id, &stream->index, err);
 	if (rc != TB_OK) {
 		free(stream);
 		return rc;
@@ -45,8 +49,9 @@ void stream_free_all(tb_collector *collector)
 	while (collector->streams != NULL) {
 		tb_stream *stream = collector->streams;
 		collector->streams = stream->next;
-		plan_drop(stream);
+		plan_drop(collector, stream);
 		apply_drop(stream);
+		index_drop(stream);
 		free(stream->rejected);
 		free(stream);
 	}
@@ -66,10 +71,26 @@ static void load_segment(tb_stream *stream, const Tb__CollectorStream *record)
 		stream->segment_due_ns = 1; /* whatever was open is due now */
 }
 
+static void load_reset(tb_stream *stream, const Tb__CollectorStream *record)
+{
+	stream->swapped = record->swapped;
+	if (record->swapped) {
+		tb_db state = stream->beside;
+		stream->beside = stream->state;
+		stream->state = state;
+	}
+	stream->reset_begin = record->reset_begin;
+	stream->reset_epoch = record->reset_epoch;
+	if (record->beside_sum.len != 0)
+		memcpy(stream->beside_sum.bytes, record->beside_sum.data, sizeof(stream->beside_sum.bytes));
+	stream->beside_keys = record->beside_keys;
+}
+
 static tb_rc load_one(tb_collector *collector, tb_txn *txn, const Tb__CollectorStream *record, tb_err *err)
 {
 	tb_stream *stream;
-	if (record->sum.len != sizeof(stream->sum.bytes) || record->manifest_hash.len > TB_HASH_SIZE)
+	if (record->sum.len != sizeof(stream->sum.bytes) || record->manifest_hash.len > TB_HASH_SIZE ||
+	    (record->beside_sum.len != 0 && record->beside_sum.len != sizeof(stream->beside_sum.bytes)))
 		return tb_fail(err, TB_ECORRUPT, "the bank's record of stream %s is damaged", record->name);
 	tb_rc rc = add_stream(collector, txn, record->name, &stream, err);
 	if (rc != TB_OK)
@@ -79,6 +100,7 @@ static tb_rc load_one(tb_collector *collector, tb_txn *txn, const Tb__CollectorS
 	stream->stamp_ns = record->stamp_ns;
 	memcpy(stream->sum.bytes, record->sum.data, sizeof(stream->sum.bytes));
 	stream->keys = record->keys;
+	load_reset(stream, record);
 	load_segment(stream, record);
 	stream->chain = record->chain;
 	if (record->manifest_hash.len > 0)
@@ -121,6 +143,11 @@ tb_rc stream_write(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb
 	record.stamp_ns = stream->stamp_ns;
 	record.sum = (ProtobufCBinaryData){ sizeof(stream->sum.bytes), stream->sum.bytes };
 	record.keys = stream->keys;
+	record.swapped = stream->swapped;
+	record.reset_begin = stream->reset_begin;
+	record.reset_epoch = stream->reset_epoch;
+	record.beside_sum = (ProtobufCBinaryData){ sizeof(stream->beside_sum.bytes), stream->beside_sum.bytes };
+	record.beside_keys = stream->beside_keys;
 	record.segment_from = stream->segment_from;
 	record.segment_bytes = stream->segment_bytes;
 	record.segment_time_from_ns = stream->segment_time_from_ns;
@@ -176,7 +203,7 @@ tb_rc stream_granted(tb_collector *collector, tb_turn *turn, const Tb__Grant *gr
 	}
 	if (rc != TB_OK)
 		return rc;
-	plan_drop(stream);
+	plan_drop(collector, stream);
 	stream->generation = grant->generation;
 	check_grant(stream, grant);
 	tb_turn_lease(turn, stream->id, stream->blocked ? 0 : stream->generation);
