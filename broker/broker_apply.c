@@ -256,6 +256,8 @@ static const struct {
 	{ TB_KIND_SEALED, open_for_groups },
 	{ TB_KIND_MANIFEST, apply_manifest },
 	{ TB_KIND_STORED, open_for_groups },
+	{ TB_KIND_ASK, open_for_groups },
+	{ TB_KIND_PRESENT, open_for_groups },
 	{ TB_KIND_ORDER, apply_order },
 	{ TB_KIND_REJECT, apply_reject },
 	{ TB_KIND_FINISH, apply_finish },

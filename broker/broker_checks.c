@@ -294,6 +294,8 @@ static const tb_check checks[] = {
 	{ TB_KIND_SEALED, SEALER, 1, check_stream, keep_durable },
 	{ TB_KIND_MANIFEST, COLLECTOR, 1, check_manifest, keep_durable },
 	{ TB_KIND_STORED, STORER, 1, check_stream, keep_durable },
+	{ TB_KIND_ASK, COLLECTOR, 1, check_stream, keep_durable },
+	{ TB_KIND_PRESENT, STORER, 1, check_stream, keep_durable },
 	{ TB_KIND_ORDER, CLIENT | COLLECTOR, 1, check_order, keep_durable },
 	{ TB_KIND_REJECT, WORKERS, 1, check_reject, keep_durable },
 	{ TB_KIND_HEALTH, WORKERS | CLIENT, 0, check_health, keep_health },

@@ -5,6 +5,7 @@
 static const uint8_t file_magic[8] = { 'T', 'B', 'J', 'R', 'N', 'L', 0, 1 };
 static const uint8_t record_magic[4] = { 'T', 'B', 'B', '1' };
 #define VERSION_AT 7
+#define OFFSET_MAX (UINT64_MAX / 4) /* so that offset and size never pass the end of numbers */
 
 const char *tb_journal_path(tb_buf *path, const char *dir, uint64_t offset, const char *suffix)
 {
@@ -46,6 +47,8 @@ static tb_rc head_judge(const uint8_t *head, const char *path, uint64_t offset, 
 	}
 	if (tb_get64(head + 24) != offset)
 		return tb_journal_damaged(err, path, offset, offset, "its head has another offset than its name");
+	if (offset > OFFSET_MAX)
+		return tb_journal_damaged(err, path, offset, offset, "no journal comes that far");
 	return TB_OK;
 }
 

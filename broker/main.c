@@ -1,6 +1,7 @@
 /* tb-broker: options, the lock on the instance, the core, its sockets. */
 #include "base/log.h"
 #include "broker/serve.h"
+#include "broker/settings.h"
 #include "bus/listen.h"
 #include "run/config.h"
 #include "run/notify.h"
@@ -22,50 +23,6 @@
 /* Of the requests held at once, so many may wait for something to happen; the others are for what is answered now. */
 #define WAITING_MAX (TB_SERVE_REQUESTS * 3 / 4)
 
-struct settings {
-	tb_broker_config config; /* first: its rows count from here */
-	char *dir, *log_level;
-	int help, version;
-};
-
-static const tb_opt own_rows[] = {
-	{ "dir", 'd', TB_OPT_TEXT, offsetof(struct settings, dir), NULL, NULL, "DIR",
-	  "The instance's directory: configuration, journal, sockets.", 1 },
-	{ "log-level", 0, TB_OPT_TEXT, offsetof(struct settings, log_level), "info", "debug|info|warn|error", "LEVEL",
-	  "The least important entries that are written to stderr.", 1 },
-	{ "help", 'h', TB_OPT_FLAG, offsetof(struct settings, help), NULL, NULL, NULL, "This text.", 1 },
-	{ "version", 'V', TB_OPT_FLAG, offsetof(struct settings, version), NULL, NULL, NULL, "The version.", 1 },
-	{ 0 },
-};
-
-static size_t rows_count(const tb_opt *rows)
-{
-	size_t count = 0;
-	while (rows[count].name != NULL)
-		count++;
-	return count;
-}
-
-/* Its own rows and those that the instance's tb.yaml may set too. */
-static tb_opt *rows_join(void)
-{
-	size_t own = rows_count(own_rows), more = rows_count(tb_broker_rows);
-	tb_opt *rows = tb_alloc_zero(own + more + 1, sizeof(*rows));
-	memcpy(rows, own_rows, own * sizeof(*rows));
-	memcpy(rows + own, tb_broker_rows, more * sizeof(*rows));
-	return rows;
-}
-
-static void print_help(const tb_opt *rows)
-{
-	tb_auto(tb_buf_drop) tb_buf text = { 0 };
-	tb_buf_print(&text, "usage: " PROGRAM " --dir DIR [OPTION…]\n\n"
-	                    "Takes what engines publish, makes it durable in its journal, and hands it to the workers.\n\n");
-	tb_options_help(rows, &text);
-	tb_buf_print(&text, "\nexample: " PROGRAM " --dir /var/lib/tradebank\n");
-	fputs(tb_buf_text(&text), stdout);
-}
-
 static tb_log_level level_of(const char *word)
 {
 	static const char *const words[] = { "debug", "info", "warn", "error" };
@@ -75,7 +32,7 @@ static tb_log_level level_of(const char *word)
 	return (tb_log_level)level;
 }
 
-static tb_rc read_args(tb_options *options, const struct settings *settings, int argc, char **argv, tb_err *err)
+static tb_rc read_args(tb_options *options, const tb_broker_settings *settings, int argc, char **argv, tb_err *err)
 {
 	int operands;
 	tb_rc rc = tb_options_args(options, argc, argv, &operands, err);
@@ -98,7 +55,7 @@ static tb_rc check_windows(const tb_broker_config *config, tb_err *err)
 	return tb_hint(err, "lower one of them in tb.yaml");
 }
 
-static tb_rc read_config(tb_options *options, const struct settings *settings, tb_err *err)
+static tb_rc read_config(tb_options *options, const tb_broker_settings *settings, tb_err *err)
 {
 	tb_auto(tb_buf_drop) tb_buf path = { 0 };
 	tb_rc rc = tb_instance_check(tb_disk_system(), settings->dir, err);
@@ -172,7 +129,7 @@ static void log_opened(const char *journal, const tb_journal_opened *opened)
 		       (unsigned long long)opened->rewritten);
 }
 
-static tb_rc open_core(const struct settings *settings, const tb_broker_out *out, tb_broker **ret_broker, tb_err *err)
+static tb_rc open_core(const tb_broker_settings *settings, const tb_broker_out *out, tb_broker **ret_broker, tb_err *err)
 {
 	const tb_broker_config *config = &settings->config;
 	tb_auto(tb_buf_drop) tb_buf journal = { 0 }, period = { 0 };
@@ -208,7 +165,7 @@ static void log_also(const char *url)
 		tb_log(TB_LOG_WARN, "listens at %s too: nothing is encrypted there, and whoever reaches it may do everything", url);
 }
 
-static tb_rc listen_all(tb_serve *serve, const struct settings *settings, tb_broker *broker, tb_err *err)
+static tb_rc listen_all(tb_serve *serve, const tb_broker_settings *settings, tb_broker *broker, tb_err *err)
 {
 	tb_auto(tb_buf_drop) tb_buf request = { 0 }, events = { 0 }, topics = { 0 };
 	tb_rc rc = tb_bus_address(settings->dir, "broker", &request, err);
@@ -255,7 +212,7 @@ static tb_rc serve_until_signal(tb_serve *serve, int signal_fd, tb_err *err)
 	return tb_hint(err, "%s", why.hint[0] != '\0' ? why.hint : "look after that disk, then start again: nothing told is lost");
 }
 
-static tb_rc run(const struct settings *settings, tb_err *err)
+static tb_rc run(const tb_broker_settings *settings, tb_err *err)
 {
 	int lock_fd = -1, signal_fd = -1;
 	tb_broker *broker = NULL;
@@ -282,13 +239,13 @@ static tb_rc run(const struct settings *settings, tb_err *err)
 	return rc;
 }
 
-static tb_rc start(tb_options *options, struct settings *settings, int argc, char **argv, tb_err *err)
+static tb_rc start(tb_options *options, tb_broker_settings *settings, int argc, char **argv, tb_err *err)
 {
 	tb_rc rc = read_args(options, settings, argc, argv, err);
 	if (rc != TB_OK)
 		return rc;
 	if (settings->help) {
-		print_help(options->rows);
+		tb_broker_settings_help(options->rows);
 		return TB_OK;
 	}
 	if (settings->version) {
@@ -309,10 +266,10 @@ int main(int argc, char **argv)
 	sigset_t all;
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, NULL); /* before the first thread: they inherit it */
-	struct settings settings;
+	tb_broker_settings settings;
 	tb_options options;
 	tb_err err = { 0 };
-	tb_opt *rows = rows_join();
+	tb_opt *rows = tb_broker_settings_rows();
 	tb_log_open(PROGRAM, TB_LOG_INFO);
 	tb_options_init(&options, rows, &settings);
 	tb_rc rc = start(&options, &settings, argc, argv, &err);

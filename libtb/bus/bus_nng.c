@@ -1,4 +1,5 @@
 /* The one file that knows nng: sockets, the asking side of REQ, the answering side of REP. */
+#include "base/clock.h"
 #include "bus/door.h"
 
 #include <assert.h>
@@ -107,13 +108,74 @@ tb_rc tb_socket_open(enum tb_protocol protocol, const char *url, const tb_socket
 	return TB_OK;
 }
 
+/* ---- closing
+ *
+ * nng 1.5 can lose track of a connection that is closed between a message's head and its body, and then waits for its
+ * end for good, in the thread that ends connections for all sockets of the process. So sockets are closed beside the
+ * caller, who waits for a while; one that isn't closed by then is left behind, and the next ones are hardly waited for. */
+
+#define CLOSE_PATIENCE (2 * TB_NS_PER_S)
+#define CLOSE_PATIENCE_STUCK (50 * TB_NS_PER_MS)
+
+struct closing {
+	nng_socket nng;
+	int done_fd;
+};
+
+static atomic_int closing_stuck;
+
+static void *close_beside(void *arg)
+{
+	struct closing *closing = arg;
+	nng_close(closing->nng);
+	tb_event_raise(closing->done_fd); /* behind this the caller may be gone with it */
+	return NULL;
+}
+
+static int start_closing(struct closing *closing)
+{
+	pthread_t thread;
+	sigset_t all, before;
+	closing->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (closing->done_fd < 0)
+		return 0;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int error = pthread_create(&thread, NULL, close_beside, closing);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (error == 0)
+		pthread_detach(thread);
+	else
+		close(closing->done_fd);
+	return error == 0;
+}
+
+/* 0: it isn't closed, and may still use what belongs to it. */
+static int close_patiently(nng_socket nng)
+{
+	struct closing *closing = tb_alloc_zero(1, sizeof(*closing));
+	closing->nng = nng;
+	uint64_t patience = atomic_load(&closing_stuck) ? CLOSE_PATIENCE_STUCK : CLOSE_PATIENCE;
+	if (!start_closing(closing)) {
+		nng_close(nng);
+	} else if (tb_wait_readable(closing->done_fd, -1, tb_deadline_after(patience)) != TB_OK) {
+		atomic_store(&closing_stuck, 1);
+		return 0;
+	} else {
+		close(closing->done_fd);
+	}
+	free(closing);
+	return 1;
+}
+
 void tb_socket_close(tb_socket *socket)
 {
 	if (socket == NULL)
 		return;
-	nng_close(socket->nng);
-	nng_msg_free(socket->lent);
-	free(socket);
+	nng_msg *lent = socket->lent;
+	if (close_patiently(socket->nng))
+		free(socket);
+	nng_msg_free(lent);
 }
 
 tb_rc tb_socket_dial(tb_socket *socket, tb_err *err)
@@ -435,7 +497,7 @@ static tb_rc question_open(tb_server *server, tb_question *question, tb_err *err
 static tb_rc server_open(tb_server *server, const char *url, unsigned questions_max, tb_err *err)
 {
 	static const tb_socket_options options = { .receive_max = TB_BUS_MESSAGE_MAX };
-	tb_rc rc = tb_door_open(&server->door, TB_REP, TB_REQ, url, &options, err);
+	tb_rc rc = tb_door_open(&server->door, TB_REP, url, &options, err);
 	if (rc != TB_OK)
 		return rc;
 	server->come_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

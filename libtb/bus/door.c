@@ -1,12 +1,15 @@
 #include "bus/door.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
+#include <sys/un.h>
 #include <unistd.h>
 
-/* Turns, of a second each, in which a knock has to be admitted. */
+/* Turns, of a second each, in which a knock has to be greeted. */
 #define KNOCK_PATIENCE 2
 
 tb_rc tb_door_watch(tb_door *door, int fd, tb_err *err)
@@ -18,9 +21,11 @@ tb_rc tb_door_watch(tb_door *door, int fd, tb_err *err)
 }
 
 /* Only listeners on paths fall deaf. */
+#define PATH_SCHEME "ipc://"
+
 static tb_rc open_fds(tb_door *door, tb_err *err)
 {
-	int is_path = strncmp(door->url, "ipc://", 6) == 0;
+	int is_path = strncmp(door->url, PATH_SCHEME, strlen(PATH_SCHEME)) == 0;
 	struct itimerspec second = { { is_path, 0 }, { is_path, 0 } };
 	door->fd = epoll_create1(EPOLL_CLOEXEC);
 	door->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
@@ -29,10 +34,10 @@ static tb_rc open_fds(tb_door *door, tb_err *err)
 	return tb_door_watch(door, door->timer_fd, err);
 }
 
-tb_rc tb_door_open(tb_door *door, enum tb_protocol protocol, enum tb_protocol caller, const char *url,
-                   const tb_socket_options *options, tb_err *err)
+tb_rc tb_door_open(tb_door *door, enum tb_protocol protocol, const char *url, const tb_socket_options *options,
+                   tb_err *err)
 {
-	*door = (tb_door){ .caller = caller, .url = tb_strdup(url), .fd = -1, .timer_fd = -1 };
+	*door = (tb_door){ .url = tb_strdup(url), .fd = -1, .timer_fd = -1, .knock_fd = -1 };
 	door->state.url = door->url;
 	tb_rc rc = open_fds(door, err);
 	if (rc == TB_OK)
@@ -42,20 +47,24 @@ tb_rc tb_door_open(tb_door *door, enum tb_protocol protocol, enum tb_protocol ca
 
 static void knock_end(tb_door *door)
 {
-	tb_socket_close(door->knock);
-	door->knock = NULL;
+	if (door->knock_fd >= 0)
+		close(door->knock_fd);
+	door->knock_fd = -1;
 	door->knocking = 0;
 }
 
-/* When no knock can be made, nothing can be said about the listener either. */
+/* Not with a socket of nng's: closing one while messages come in can block for good (see tb_socket_close), and this is
+ * done every two seconds. What peers say first is enough: the listener answers it with its own, finds a protocol that it
+ * doesn't speak, and ends the connection. When no knock can be made, nothing can be said about the listener either. */
 static void knock_begin(tb_door *door)
 {
-	static const tb_socket_options options = { .receive_max = TB_BUS_MESSAGE_MAX, .messages = 1 };
+	static const uint8_t greeting[] = { 0, 'S', 'P', 0, 0, 0x10, 0, 0 };
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", door->url + strlen(PATH_SCHEME));
 	door->met_before = tb_socket_met(door->socket);
-	if (tb_socket_open(door->caller, door->url, &options, &door->knock, NULL) != TB_OK)
-		return;
-	if (tb_socket_dial(door->knock, NULL) != TB_OK)
-		knock_end(door);
+	door->knock_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (door->knock_fd >= 0 && connect(door->knock_fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+		send(door->knock_fd, greeting, sizeof(greeting), MSG_NOSIGNAL);
 }
 
 /* nng doesn't free all of a listener that fell deaf: some kilobytes are lost each time. */
@@ -66,10 +75,11 @@ static void reopen(tb_door *door)
 	door->state.reopened += !door->state.deaf;
 }
 
-/* Is the knock's fate known? Anybody admitted since is as good. */
+/* Was it greeted? Anybody admitted since is as good. */
 static int knock_heard(tb_door *door)
 {
-	return tb_socket_met(door->socket) != door->met_before;
+	uint8_t byte;
+	return recv(door->knock_fd, &byte, 1, MSG_DONTWAIT) == 1 || tb_socket_met(door->socket) != door->met_before;
 }
 
 void tb_door_turn(tb_door *door)
@@ -78,7 +88,7 @@ void tb_door_turn(tb_door *door)
 		return;
 	if (!tb_socket_listens(door->socket)) {
 		reopen(door);
-	} else if (door->knock == NULL) {
+	} else if (door->knock_fd < 0) {
 		knock_begin(door);
 	} else if (knock_heard(door)) {
 		knock_end(door);

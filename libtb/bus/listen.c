@@ -20,7 +20,7 @@ static tb_rc inlet_open(tb_inlet *inlet, const char *url, tb_err *err)
 		.receive_max = TB_INLET_MESSAGE_MAX, .messages = TB_INLET_MESSAGES, .keep_oldest = 1
 	};
 	int fd;
-	tb_rc rc = tb_door_open(&inlet->door, TB_SUB, TB_PUB, url, &options, err);
+	tb_rc rc = tb_door_open(&inlet->door, TB_SUB, url, &options, err);
 	if (rc == TB_OK)
 		rc = tb_socket_subscribe(inlet->door.socket, (tb_span){ 0 }, err);
 	if (rc == TB_OK)
@@ -78,7 +78,7 @@ tb_rc tb_outlet_listen(const char *url, tb_outlet **ret_outlet, tb_err *err)
 {
 	static const tb_socket_options options = { .receive_max = TB_BUS_MESSAGE_MAX, .messages = OUTLET_MESSAGES };
 	tb_outlet *outlet = tb_alloc_zero(1, sizeof(*outlet));
-	tb_rc rc = tb_door_open(&outlet->door, TB_PUB, TB_SUB, url, &options, err);
+	tb_rc rc = tb_door_open(&outlet->door, TB_PUB, url, &options, err);
 	if (rc == TB_OK)
 		rc = tb_socket_listen(outlet->door.socket, err);
 	if (rc == TB_OK)

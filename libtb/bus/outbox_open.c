@@ -275,7 +275,8 @@ static tb_rc read_marks(struct opening *opening)
 	outbox->tail = tb_get64(marks + AT_POSITION);
 	outbox->durable = tb_get64(marks + AT_DURABLE);
 	outbox->stored = tb_get64(marks + AT_STORED);
-	if (outbox->first == 0 || outbox->first > UINT64_MAX / 2 || outbox->tail % 8 != 0 || outbox->tail > UINT64_MAX / 2)
+	if (outbox->first == 0 || outbox->first > UINT64_MAX / 2 || outbox->tail % 8 != 0 ||
+	    outbox->tail > UINT64_MAX / 2 || outbox->durable >= UINT64_MAX / 2)
 		return damaged(opening, "its marks are not possible");
 	return TB_OK;
 }

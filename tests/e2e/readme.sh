@@ -17,12 +17,12 @@ type_it()
 {
 	{
 		# shellcheck disable=SC2016 # for the shell that runs it
-		echo 'trap "kill \$(jobs -p) 2>/dev/null; wait" EXIT'
+		echo 'trap "kill \$(jobs -p) 2>/dev/null || true; wait" EXIT'
 		echo 'set -ev'
 		awk '/^```sh$/ { on = 1; next } /^```$/ { on = 0 } on' "$work/clone/README.md"
 	} >"$work/typed"
 	[ "$(lines "$work/typed")" -gt 2 ] || return
-	(cd "$work/clone" && env -u TB_BIN bash "$work/typed")
+	(cd "$work/clone" && env -u TB_BIN TMPDIR="$work" bash "$work/typed")
 }
 
 claim "a clean copy of the tree" copy

@@ -162,6 +162,7 @@ Test(broker_put, who_may_put_what)
 	} rows[] = {
 		{ TB_KIND_CUT, "ncnnn" }, { TB_KIND_CHUNK, "ncnnn" }, { TB_KIND_MANIFEST, "ncnnn" },
 		{ TB_KIND_OBJECT, "nncnn" }, { TB_KIND_SEALED, "nncnn" }, { TB_KIND_STORED, "nnncn" },
+		{ TB_KIND_ASK, "ncnnn" }, { TB_KIND_PRESENT, "nnncn" },
 		{ TB_KIND_ORDER, "ccnnn" }, { TB_KIND_EVENTS, "nnnnc" }, { TB_KIND_ANNOUNCE, "nnnnc" },
 		{ TB_KIND_HEALTH, "ccccc" }, { TB_KIND_PERIOD, "cnnnn" }, { TB_KIND_REJECT, "ncccc" },
 		{ TB_KIND_FINISH, "nnnnn" }, { TB_KIND_LEASE, "nnnnn" }, { TB_KIND_EPOCH, "nnnnn" },

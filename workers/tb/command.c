@@ -11,19 +11,20 @@ struct common {
 	int json, help;
 };
 
-static const tb_opt common_rows[] = {
+const tb_opt tb_common_rows[] = {
 	{ "dir", 'd', TB_OPT_TEXT, offsetof(struct common, dir), NULL, NULL, "DIR",
 	  "The instance's directory; also TB_DIR in the environment.", 0 },
 	{ "json", 'j', TB_OPT_FLAG, offsetof(struct common, json), NULL, NULL, NULL,
 	  "Print JSON: one object, or one a line.", 1 },
 	{ "help", 'h', TB_OPT_FLAG, offsetof(struct common, help), NULL, NULL, NULL, "This text.", 1 },
+	{ 0 },
 };
 
-enum { COMMON_COUNT = sizeof(common_rows) / sizeof(*common_rows) };
+enum { COMMON_COUNT = sizeof(tb_common_rows) / sizeof(*tb_common_rows) }; /* with the one that ends them */
 
 /* A verb's own rows and everybody's as one table over one block: the common struct, then the verb's. */
 struct merged {
-	tb_opt rows[OWN_ROWS_MAX + COMMON_COUNT + 1];
+	tb_opt rows[OWN_ROWS_MAX + COMMON_COUNT];
 	void *block;
 	tb_options options;
 };
@@ -45,8 +46,7 @@ static void merged_init(struct merged *merged, const tb_verb *verb)
 		merged->rows[count] = *row;
 		merged->rows[count++].offset += sizeof(struct common);
 	}
-	memcpy(merged->rows + count, common_rows, sizeof(common_rows));
-	merged->rows[count + COMMON_COUNT] = (tb_opt){ 0 };
+	memcpy(merged->rows + count, tb_common_rows, sizeof(tb_common_rows));
 	merged->block = tb_alloc_zero(1, sizeof(struct common) + verb->options_size);
 	tb_options_init(&merged->options, merged->rows, merged->block);
 }

@@ -12,12 +12,13 @@ const tb_opt tb_events_rows[] = {
 	{ "to", 0, TB_OPT_UINT, AT(to), NULL, NULL, "N", "The last event; without it the newest one.", 1 },
 	{ "kind", 'k', TB_OPT_TEXT, AT(kind), NULL, NULL, "K", "Only events of that kind, such as ghost or delta.", 1 },
 	{ "pair", 'p', TB_OPT_TEXT, AT(pair), NULL, NULL, "P", "Only events of that pair, such as BTC->ETH.", 1 },
-	{ "hash", 0, TB_OPT_TEXT, AT(hash), NULL, NULL, "H", "Only the event of that hash.", 1 },
+	{ "hash", 0, TB_OPT_TEXT, AT(hash), NULL, NULL, "H", "Events of that backup_hash, of any stream if none is named.", 1 },
 	{ "limit", 'n', TB_OPT_UINT, AT(limit), NULL, NULL, "N", "Stop after so many.", 1 },
 	{ "canonical", 0, TB_OPT_FLAG, AT(canonical), NULL, NULL, NULL,
 	  "With --json: also each event's canonical bytes, whose SHA-256 is its backup_hash.", 1 },
 	{ "repo", 0, TB_OPT_TEXT, AT(repo), NULL, NULL, "R", "The repository, instead of the instance's.", 1 },
-	{ "key", 0, TB_OPT_TEXT, AT(key), NULL, NULL, "FILE", "The identity or recovery kit, instead of the instance's.", 1 },
+	{ "key", 0, TB_OPT_TEXT, AT(key), NULL, NULL, "FILE", "The identity or recovery kit, instead of the instance's.",
+	  1 },
 	{ 0 },
 };
 
@@ -46,15 +47,14 @@ static tb_rc read_archive(struct reading *reading, tb_err *err)
 	return TB_OK;
 }
 
-/* A broker of this instance that answers, or none. */
-static void open_bus(struct reading *reading)
+tb_bus *tb_events_bus(const tb_call *call)
 {
+	const struct events_options *options = call->options;
 	tb_auto(tb_buf_drop) tb_buf path = { 0 };
-	if (reading->call->dir == NULL || reading->options->repo != NULL ||
-	    access(tb_below(&path, reading->call->dir, "run/broker.ipc"), F_OK) != 0)
-		return;
-	if (tb_call_bus(reading->call, &reading->bus, NULL) != TB_OK)
-		reading->bus = NULL;
+	tb_bus *bus;
+	if (call->dir == NULL || options->repo != NULL || access(tb_below(&path, call->dir, "run/broker.ipc"), F_OK) != 0)
+		return NULL;
+	return tb_call_bus(call, &bus, NULL) == TB_OK ? bus : NULL;
 }
 
 /* How far the journal goes: 0 when there is no such stream in it, or no broker. */
@@ -120,11 +120,18 @@ static tb_rc read_events(struct reading *reading, tb_err *err)
 	return rc;
 }
 
+static tb_rc read_stream(struct reading *reading, tb_err *err)
+{
+	tb_rc rc = tb_events_archive(reading->call, &reading->archive, err);
+	if (rc != TB_OK)
+		return rc;
+	reading->bus = tb_events_bus(reading->call);
+	return read_events(reading, err);
+}
+
 static tb_rc check_options(const struct events_options *options, tb_err *err)
 {
-	if (options->hash != NULL)
-		return tb_not_yet("--hash", err);
-	if (options->stream == NULL) {
+	if (options->stream == NULL && options->hash == NULL) {
 		tb_fail(err, TB_EINVAL, "it isn't said of which stream");
 		tb_hint(err, "name it with --stream S; `tb list` knows them");
 		return TB_EINVAL;
@@ -132,19 +139,20 @@ static tb_rc check_options(const struct events_options *options, tb_err *err)
 	if (options->kind != NULL && tb_event_kind_of(options->kind) == TB_EVENT_NONE)
 		return tb_fail(err, TB_EINVAL, "there is no kind of event '%.100s'", options->kind);
 	if (options->to != 0 && options->to < options->from)
-		return tb_fail(err, TB_EINVAL, "no event is from %llu on and up to %llu", tb_ull(options->from), tb_ull(options->to));
-	return tb_stream_check(options->stream, err);
+		return tb_fail(err, TB_EINVAL, "no event is from %llu on and up to %llu", tb_ull(options->from),
+		               tb_ull(options->to));
+	return options->stream != NULL ? tb_stream_check(options->stream, err) : TB_OK;
 }
 
-static tb_rc open_archive(struct reading *reading, tb_err *err)
+tb_rc tb_events_archive(const tb_call *call, tb_archive **ret_archive, tb_err *err)
 {
-	const struct events_options *options = reading->options;
+	const struct events_options *options = call->options;
 	tb_auto(tb_buf_drop) tb_buf path = { 0 };
 	const char *dir, *key = options->key;
-	tb_rc rc = key == NULL ? tb_call_dir(reading->call, &dir, err) : TB_OK;
+	tb_rc rc = key == NULL ? tb_call_dir(call, &dir, err) : TB_OK;
 	if (rc == TB_OK && key == NULL)
 		key = tb_below(&path, dir, "keys/identity.key");
-	return rc == TB_OK ? tb_call_archive(reading->call, options->repo, key, &reading->archive, err) : rc;
+	return rc == TB_OK ? tb_call_archive(call, options->repo, key, ret_archive, err) : rc;
 }
 
 tb_rc verb_events(tb_call *call, tb_err *err)
@@ -157,8 +165,8 @@ tb_rc verb_events(tb_call *call, tb_err *err)
 	struct reading reading = {
 		.call = call, .options = options, .arena = tb_arena_new(), .next = options->from ? options->from : 1,
 		.to = options->to ? options->to : UINT64_MAX,
-		.view = { .stream = options->stream, .json = call->json, .canonical = options->canonical, .limit = options->limit,
-		          .from_first = options->from <= 1, .arena = tb_arena_new() },
+		.view = { .stream = options->stream, .json = call->json, .canonical = options->canonical,
+		          .limit = options->limit, .from_first = options->from <= 1, .arena = tb_arena_new() },
 	};
 	if (options->kind != NULL)
 		reading.view.kinds = 1u << tb_event_kind_of(options->kind);
@@ -166,11 +174,7 @@ tb_rc verb_events(tb_call *call, tb_err *err)
 		tb_pair_stored(options->pair, &pair);
 		reading.view.pair = tb_buf_text(&pair);
 	}
-	rc = open_archive(&reading, err);
-	if (rc == TB_OK) {
-		open_bus(&reading);
-		rc = read_events(&reading, err);
-	}
+	rc = options->hash != NULL ? tb_events_by_hash(call, &reading.view, err) : read_stream(&reading, err);
 	tb_bus_close(reading.bus);
 	tb_archive_close(reading.archive);
 	tb_event_view_drop(&reading.view);

@@ -1,5 +1,5 @@
-/* Events on their way to a reader, for tb events and tb watch: from the broker (events_live.c), and how they are shown
- * (events_show.c). */
+/* Events on their way to a reader, for tb events and tb watch: from the broker (events_live.c), by their hash
+ * (events_hash.c), and how they are shown (events_show.c). */
 #ifndef WORKERS_TB_EVENTS_H
 #define WORKERS_TB_EVENTS_H
 
@@ -45,5 +45,11 @@ tb_rc tb_live_streams(tb_bus *bus, tb_arena *arena, tb_live_stream **ret_streams
  * the arena. TB_ENOTFOUND: no such stream, or the journal doesn't hold that event any more. */
 tb_rc tb_live_events(tb_bus *bus, tb_arena *arena, const char *stream, uint64_t *next, uint64_t to,
                      tb_archived_event_fn each, void *context, tb_err *err);
+
+/* For a call of tb events: the repository, and the broker; NULL: none of this instance answers. */
+tb_rc tb_events_archive(const tb_call *call, tb_archive **ret_archive, tb_err *err);
+tb_bus *tb_events_bus(const tb_call *call);
+/* --hash: shows the events that have it. TB_ENOTFOUND: none. */
+tb_rc tb_events_by_hash(const tb_call *call, tb_event_view *view, tb_err *err);
 
 #endif

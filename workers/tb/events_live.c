@@ -52,7 +52,8 @@ static tb_rc give_frames(const struct live_range *range, const char *stream, tb_
 		tb_frame frame;
 		rc = tb_frame_read(&frames, &frame, err);
 		if (rc == TB_OK && (frame.kind != TB_KIND_EVENTS || frame.stream != tb_stream_hash(stream)))
-			rc = tb_fail(err, TB_ECORRUPT, "the broker answered with something else than events of the stream %s", stream);
+			rc = tb_fail(err, TB_ECORRUPT, "the broker answered with something else than events of the stream %s",
+			             stream);
 		if (rc == TB_OK)
 			rc = give_frame(range, &frame, err);
 	}

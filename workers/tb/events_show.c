@@ -163,7 +163,8 @@ static void put_body(tb_buf *to, const tb_event *event)
 		put_orbit(to, &event->body.orbit);
 		break;
 	case TB_EVENT_FLIP:
-		tb_buf_print(to, "%s %s phase %u", event->body.flip.flip_type, event->body.flip.pair, event->body.flip.bit_phase);
+		tb_buf_print(to, "%s %s phase %u", event->body.flip.flip_type, event->body.flip.pair,
+		             event->body.flip.bit_phase);
 		put_text(to, "pattern", event->body.flip.flip_pattern);
 		break;
 	case TB_EVENT_DELTA:
@@ -221,8 +222,8 @@ static void show_unreadable(const tb_event_view *view, tb_buf *to, const tb_even
 	}
 	tb_buf_print(to, "{\"stream\":");
 	tb_json_text(to, tb_span_text(place->stream));
-	tb_buf_print(to, ",\"number\":%llu,\"event_id\":\"%s/%llu\",\"stamp_ns\":%llu,\"backup_hash\":\"", tb_ull(place->number),
-	             place->stream, tb_ull(place->number), tb_ull(place->stamp_ns));
+	tb_buf_print(to, ",\"number\":%llu,\"event_id\":\"%s/%llu\",\"stamp_ns\":%llu,\"backup_hash\":\"",
+	             tb_ull(place->number), place->stream, tb_ull(place->number), tb_ull(place->stamp_ns));
 	tb_buf_hex(to, place->backup_hash, TB_HASH);
 	tb_buf_print(to, "\",\"rejected\":\"%s\"}", place->rejected);
 }

@@ -20,8 +20,8 @@
 const tb_opt tb_publish_rows[] = {
 	{ "engine", 'e', TB_OPT_TEXT, AT(engine), NULL, NULL, "NAME", "The engine, whose stream the events are.", 1 },
 	{ "wait", 'w', TB_OPT_TEXT, AT(wait), "durable", "accepted|durable|stored", NULL,
-	  "What to wait for at the end: accepted survives this process, durable a power cut of the broker's host, stored the "
-	  "loss of its journal.", 1 },
+	  "What to wait for at the end: accepted survives this process, durable a power cut of the broker's host, stored "
+	  "the loss of its journal.", 1 },
 	{ "from-line", 'f', TB_OPT_TEXT, AT(from_line), NULL, NULL, "N|auto",
 	  "Begin at that line; auto goes on where an earlier run of the same input stopped.", 1 },
 	{ "keep-going", 'k', TB_OPT_FLAG, AT(keep_going), NULL, NULL, NULL,
@@ -59,7 +59,8 @@ static tb_rc open_quarantine(tb_publishing *run, tb_err *err)
 	char last = '\n';
 	size_t got;
 	tb_buf_print(&path, "%s/outbox/%s.quarantine.jsonl", run->dir, run->options->engine);
-	tb_rc rc = disk->open(disk, tb_buf_text(&path), TB_DISK_WRITE | TB_DISK_CREATE | TB_DISK_PRIVATE, &run->quarantine, err);
+	int flags = TB_DISK_WRITE | TB_DISK_CREATE | TB_DISK_PRIVATE;
+	tb_rc rc = disk->open(disk, tb_buf_text(&path), flags, &run->quarantine, err);
 	if (rc == TB_OK)
 		rc = disk->size(disk, run->quarantine, &run->quarantine_size, err);
 	if (rc == TB_OK && run->quarantine_size > 0)
@@ -122,8 +123,8 @@ static tb_rc fail_stuck(const tb_publishing *run, tb_err *err)
 {
 	tb_publisher_figures figures;
 	tb_publisher_figures_get(run->publisher, &figures);
-	tb_fail(err, TB_ETIMEOUT, "line %llu: the outbox is full, and nothing has moved for 30 s: accepted up to event %llu, "
-	        "durable up to %llu", tb_ull(run->lines.number), tb_ull(figures.accepted), tb_ull(figures.durable));
+	tb_fail(err, TB_ETIMEOUT, "line %llu: the outbox is full, and nothing has moved for 30 s: accepted up to event "
+	        "%llu, durable up to %llu", tb_ull(run->lines.number), tb_ull(figures.accepted), tb_ull(figures.durable));
 	hint_how_to_go_on(run, run->lines.number, err);
 	return TB_ETIMEOUT;
 }
@@ -225,8 +226,8 @@ static tb_rc fail_interrupted(const tb_publishing *run, const tb_publisher_figur
 
 static tb_rc fail_late(const tb_publishing *run, const tb_publisher_figures *figures, const tb_err *why, tb_err *err)
 {
-	tb_fail(err, TB_ETIMEOUT, "all is accepted, but not %s in time: accepted up to event %llu, durable up to %llu, stored up "
-	        "to %llu: %.200s", run->options->wait, tb_ull(figures->accepted), tb_ull(figures->durable),
+	tb_fail(err, TB_ETIMEOUT, "all is accepted, but not %s in time: accepted up to event %llu, durable up to %llu, "
+	        "stored up to %llu: %.200s", run->options->wait, tb_ull(figures->accepted), tb_ull(figures->durable),
 	        tb_ull(figures->stored), why->text);
 	tb_hint(err, "%s", why->hint);
 	return TB_ETIMEOUT;
@@ -276,7 +277,9 @@ static tb_rc read_from_line(tb_publishing *run, tb_err *err)
 static tb_rc read_options(tb_publishing *run, tb_err *err)
 {
 	const struct publish_options *options = run->options;
-	static const char *const promises[] = { [TB_ACCEPTED] = "accepted", [TB_DURABLE] = "durable", [TB_STORED] = "stored" };
+	static const char *const promises[] = {
+		[TB_ACCEPTED] = "accepted", [TB_DURABLE] = "durable", [TB_STORED] = "stored",
+	};
 	if (options->engine == NULL) {
 		tb_fail(err, TB_EINVAL, "it isn't said whose events these are");
 		tb_hint(err, "name the engine with --engine NAME: its stream gets them");

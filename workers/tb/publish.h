@@ -32,10 +32,10 @@ int tb_line_blank(tb_span line);
 /* ---- inputs
  *
  * For each input, known by its beginning, one statement that holds whatever happens next: so many of its lines (blank
- * ones don't count) are done with, and the lines behind them are the events `first`, `first` + 1, … as far as the stream
- * goes. It is written before the first of those events is accepted, so a process that is killed at any moment leaves
- * the number of its last event as the number of its last line. Before anything else is published on the stream the
- * statement is closed: the events become lines, and `first` 0. */
+ * ones don't count) are done with, and the lines behind them are the events `first`, `first` + 1, … as far as the
+ * stream goes. It is written before the first of those events is accepted, so a process that is killed at any moment
+ * leaves the number of its last event as the number of its last line. Before anything else is published on the stream
+ * the statement is closed: the events become lines, and `first` 0. */
 
 #define TB_INPUT_BEGINNING 65536u
 #define TB_INPUTS_MAX 256u /* are remembered; the oldest is forgotten */

@@ -93,9 +93,10 @@ tb_rc tb_lines_next(tb_lines *lines, tb_err *err)
 	if (lines->ended && left(lines) == 0)
 		return TB_ENOTFOUND;
 	lines->number++;
-	lines->line = tb_span_of(lines->bytes.data + lines->at, end != NULL ? (size_t)(end - lines->bytes.data) - lines->at : 0);
-	if (end == NULL || lines->line.size > lines->line_max)
+	const uint8_t *begin = lines->bytes.data + lines->at;
+	if (end == NULL || (size_t)(end - begin) > lines->line_max)
 		return cut_line(lines, err);
+	lines->line = tb_span_of(begin, (size_t)(end - begin));
 	pass(lines, end);
 	return TB_OK;
 }

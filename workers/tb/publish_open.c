@@ -92,7 +92,8 @@ static tb_rc fail_unconfirmed(const tb_publishing *run, tb_err *err)
 		*err = why;
 		return rc;
 	}
-	tb_fail(err, TB_EUNREACHABLE, "the broker has not said how the numbers of the stream %s go on", run->options->engine);
+	tb_fail(err, TB_EUNREACHABLE, "the broker has not said how the numbers of the stream %s go on",
+	        run->options->engine);
 	tb_hint(err, "is it running? `tb status` says; `tb up` starts it. Nothing was published");
 	return TB_EUNREACHABLE;
 }

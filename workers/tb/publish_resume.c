@@ -97,8 +97,8 @@ static int read_input(json_t *object, tb_input *input)
 {
 	const char *begins = json_string_value(json_object_get(object, "begins"));
 	return begins != NULL && tb_unhex(input->hash, TB_INPUT_HASH, begins) && read_count(object, "size", &input->size) &&
-	       read_count(object, "lines", &input->lines) && read_count(object, "first", &input->first) && input->size > 0 &&
-	       input->size <= TB_INPUT_BEGINNING;
+	       read_count(object, "lines", &input->lines) && read_count(object, "first", &input->first) &&
+	       input->size > 0 && input->size <= TB_INPUT_BEGINNING;
 }
 
 tb_rc tb_inputs_read(tb_span text, tb_inputs *ret_inputs, tb_err *err)

@@ -3,7 +3,7 @@
 
 #include "run/config.h"
 #include "store/catalog.h"
-#include "workers/tb/tb.h"
+#include "workers/tb/resume.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -18,15 +18,17 @@ const tb_opt tb_restore_rows[] = {
 	{ "event", 'e', TB_OPT_TEXT, AT(event), NULL, NULL, "N", "As it was after that event; 0: before the first.", 1 },
 	{ "at", 0, TB_OPT_TEXT, AT(at), NULL, NULL, "TIME", "As it was then: RFC 3339, or nanoseconds since 1970.", 1 },
 	{ "backup", 'b', TB_OPT_TEXT, AT(backup), NULL, NULL, "ID", "As that backup has it.", 1 },
-	{ "to", 0, TB_OPT_TEXT, AT(to), "json:-", NULL, "TARGET", "json:-, json:FILE, lmdb:DIR, or null: to only try it.", 1 },
+	{ "to", 0, TB_OPT_TEXT, AT(to), NULL, NULL, "TARGET",
+	  "json:- (the default; with --resume null:), json:FILE, lmdb:DIR, or null: to only try it.", 1 },
 	{ "repo", 0, TB_OPT_TEXT, AT(repo), NULL, NULL, "R", "The repository, instead of the instance's.", 1 },
-	{ "key", 0, TB_OPT_TEXT, AT(key), NULL, NULL, "FILE", "The identity or recovery kit, instead of the instance's.", 1 },
-	{ "force", 0, TB_OPT_FLAG, AT(force), NULL, NULL, NULL, "Replace an existing target.", 1 },
-	{ "dry-run", 0, TB_OPT_FLAG, AT(dry_run), NULL, NULL, NULL, "Only say what would be read, and about how long it takes.",
+	{ "key", 0, TB_OPT_TEXT, AT(key), NULL, NULL, "FILE", "The identity or recovery kit, instead of the instance's.",
 	  1 },
+	{ "force", 0, TB_OPT_FLAG, AT(force), NULL, NULL, NULL, "Replace an existing target.", 1 },
+	{ "dry-run", 0, TB_OPT_FLAG, AT(dry_run), NULL, NULL, NULL,
+	  "Only say what would be read, and about how long it takes.", 1 },
 	{ "all", 0, TB_OPT_FLAG, AT(all), NULL, NULL, NULL, "Every stream (not in this version).", 1 },
 	{ "resume", 0, TB_OPT_FLAG, AT(resume), NULL, NULL, NULL,
-	  "Make the restored state the stream's present one (not in this version).", 1 },
+	  "Then make it the stream's present state, so that the engine goes on from there.", 1 },
 	{ 0 },
 };
 
@@ -36,9 +38,15 @@ struct restoring {
 	tb_restore_options what;
 	tb_buf repository, identity, catalog;
 	tb_progress progress;
+	tb_resume resume;
 };
 
 /* What is asked for */
+
+static void tell_progress(void *context, const tb_restore_progress *progress)
+{
+	tb_progress_tell(context, progress->bytes_done, progress->bytes_all);
+}
 
 static tb_rc read_moment(struct restoring *restoring, tb_err *err)
 {
@@ -66,8 +74,6 @@ static tb_rc read_options(struct restoring *restoring, tb_err *err)
 	const struct restore_options *options = restoring->options;
 	if (options->all)
 		return tb_not_yet("--all", err);
-	if (options->resume)
-		return tb_not_yet("--resume", err);
 	if (options->stream == NULL) {
 		tb_fail(err, TB_EINVAL, "it isn't said of which stream");
 		tb_hint(err, "name it with --stream S; `tb list` knows them");
@@ -75,9 +81,11 @@ static tb_rc read_options(struct restoring *restoring, tb_err *err)
 	}
 	tb_restore_options *what = &restoring->what;
 	what->stream = options->stream;
-	what->target = options->to;
+	what->target = options->to != NULL ? options->to : options->resume ? "null:" : "json:-";
 	what->force = options->force;
 	what->dry_run = options->dry_run;
+	what->progress = tell_progress;
+	what->context = &restoring->progress;
 	return read_moment(restoring, err);
 }
 
@@ -121,6 +129,21 @@ static tb_rc find_source(struct restoring *restoring, tb_err *err)
 	return rc;
 }
 
+/* Where it goes */
+
+/* The state is told to the reset while it is written to the target; the reset is committed when all of that is done. */
+static tb_rc prepare_resume(struct restoring *restoring, tb_err *err)
+{
+	tb_resume *resume = &restoring->resume;
+	*resume = (tb_resume){ .call = restoring->call, .stream = restoring->options->stream };
+	tb_rc rc = tb_call_dir(restoring->call, &resume->dir, err);
+	if (rc == TB_OK)
+		rc = tb_resume_check(resume, err);
+	restoring->what.entry = tb_resume_entry;
+	restoring->what.entry_context = resume;
+	return rc;
+}
+
 /* What came of it */
 
 static json_t *describe(const struct restoring *restoring, const tb_restored *restored)
@@ -136,6 +159,10 @@ static json_t *describe(const struct restoring *restoring, const tb_restored *re
 		restored->backup[0] ? json_string(restored->backup) : json_null(), "objects", (json_int_t)restored->objects,
 		"events", (json_int_t)restored->events, "sum_checked", restored->sum_checked);
 	json_object_set_new(object, "bytes_read", json_integer((json_int_t)restored->bytes_read));
+	if (restoring->resume.commit != 0) {
+		json_object_set_new(object, "begin", json_integer((json_int_t)restoring->resume.begin));
+		json_object_set_new(object, "commit", json_integer((json_int_t)restoring->resume.commit));
+	}
 	if (restored->passed_over[0] != '\0')
 		json_object_set_new(object, "passed_over", json_string(restored->passed_over));
 	return object;
@@ -149,7 +176,8 @@ static double forecast(const tb_restored *restored)
 static void print_read(tb_buf *to, const struct restoring *restoring, const tb_restored *restored)
 {
 	tb_buf_print(to, "from     %s\n", restored->backup[0] ? restored->backup : "the first event");
-	tb_buf_print(to, "%s %llu objects, ", restoring->options->dry_run ? "to read " : "read    ", tb_ull(restored->objects));
+	tb_buf_print(to, restoring->options->dry_run ? "to read " : "read    ");
+	tb_buf_print(to, " %llu objects, ", tb_ull(restored->objects));
 	tb_print_size(to, restored->bytes_read);
 	tb_buf_print(to, ", %llu events\n", tb_ull(restored->events));
 }
@@ -170,7 +198,11 @@ static void print_summary(tb_buf *to, const struct restoring *restoring, const t
 	tb_buf_print(to, "keys     %llu\nbytes    %llu\nseconds  %.3f\ndigest   ", tb_ull(restored->keys),
 	             tb_ull(restored->bytes), (double)restored->seconds_ns / (double)TB_NS_PER_S);
 	tb_buf_hex(to, restored->digest, 32);
-	tb_buf_print(to, "\nsum      %s\n", restored->sum_checked ? "equal to the recorded one" : "none is recorded on the way");
+	tb_buf_print(to, "\nsum      %s\n",
+	             restored->sum_checked ? "equal to the recorded one" : "none is recorded on the way");
+	if (restoring->resume.commit != 0)
+		tb_buf_print(to, "resumed  by the reset of events %llu..%llu: the engine goes on from it\n",
+		             tb_ull(restoring->resume.begin), tb_ull(restoring->resume.commit));
 }
 
 static void warn(const struct restoring *restoring, const tb_restored *restored)
@@ -185,7 +217,7 @@ static void warn(const struct restoring *restoring, const tb_restored *restored)
 
 static void print_result(const struct restoring *restoring, const tb_restored *restored)
 {
-	int state_on_stdout = strcmp(restoring->options->to, "json:-") == 0 && !restoring->options->dry_run;
+	int state_on_stdout = strcmp(restoring->what.target, "json:-") == 0 && !restoring->options->dry_run;
 	FILE *to = state_on_stdout ? stderr : stdout;
 	tb_auto(tb_buf_drop) tb_buf text = { 0 };
 	fflush(stdout);
@@ -201,11 +233,6 @@ static void print_result(const struct restoring *restoring, const tb_restored *r
 	fputs(tb_buf_text(&text), to);
 }
 
-static void tell_progress(void *context, const tb_restore_progress *progress)
-{
-	tb_progress_tell(context, progress->bytes_done, progress->bytes_all);
-}
-
 tb_rc verb_restore(tb_call *call, tb_err *err)
 {
 	struct restoring restoring = { .call = call, .options = call->options };
@@ -213,15 +240,18 @@ tb_rc verb_restore(tb_call *call, tb_err *err)
 	tb_rc rc = read_options(&restoring, err);
 	if (rc == TB_OK)
 		rc = find_source(&restoring, err);
+	if (rc == TB_OK && restoring.options->resume && !restoring.options->dry_run)
+		rc = prepare_resume(&restoring, err);
 	if (rc == TB_OK) {
 		tb_progress_start(&restoring.progress, call->clock, "restoring", NULL);
-		restoring.what.progress = tell_progress;
-		restoring.what.context = &restoring.progress;
 		rc = tb_restore(&restoring.what, &restored, err);
 		tb_progress_end(&restoring.progress);
 	}
+	if (rc == TB_OK && restoring.what.entry != NULL)
+		rc = tb_resume_commit(&restoring.resume, err);
 	if (rc == TB_OK)
 		print_result(&restoring, &restored);
+	tb_resume_drop(&restoring.resume);
 	tb_buf_drop(&restoring.repository);
 	tb_buf_drop(&restoring.identity);
 	tb_buf_drop(&restoring.catalog);

@@ -42,6 +42,7 @@ typedef struct tb_verb {
 
 extern const tb_verb tb_verbs[]; /* ends with a row without a name */
 const tb_verb *tb_verb_find(const char *name);
+extern const tb_opt tb_common_rows[]; /* --dir, --json and --help */
 
 /* The whole command; returns the exit code. argv is rearranged. */
 int tb_command(int argc, char **argv);

@@ -44,8 +44,6 @@ static void print_finding(const struct verifying *verifying, const tb_finding *f
 		tb_buf_print(&text, ", stream %s", finding->stream);
 	if (finding->detail[0] != '\0')
 		tb_buf_print(&text, ": %s", finding->detail);
-	if (finding->to != 0)
-		tb_buf_print(&text, "; events %llu to %llu can't be restored", tb_ull(finding->from), tb_ull(finding->to));
 	printf("%s%s\n", tb_buf_text(&text), red ? "\033[0m" : "");
 }
 
@@ -99,11 +97,12 @@ static void print_summary(const struct verifying *verifying, const tb_verified *
 static void print_json(const struct verifying *verifying, const tb_verified *verified)
 {
 	const struct verify_options *options = verifying->call->options;
-	json_t *object = json_pack("{s:b, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:f, s:O}", "sound", verified->findings == 0, "damage",
-	                 (json_int_t)verified->findings, "full", !options->quick, "streams", (json_int_t)verified->streams,
-	                 "manifests", (json_int_t)verified->manifests, "objects", (json_int_t)verified->objects, "bytes",
-	                 (json_int_t)verified->bytes, "orphans", (json_int_t)verified->orphans, "seconds",
-	                 (double)verified->seconds_ns / (double)TB_NS_PER_S, "findings", verifying->findings);
+	json_t *object = json_pack(
+		"{s:b, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:f, s:O}", "sound", verified->findings == 0, "damage",
+		(json_int_t)verified->findings, "full", !options->quick, "streams", (json_int_t)verified->streams, "manifests",
+		(json_int_t)verified->manifests, "objects", (json_int_t)verified->objects, "bytes", (json_int_t)verified->bytes,
+		"orphans", (json_int_t)verified->orphans, "seconds", (double)verified->seconds_ns / (double)TB_NS_PER_S,
+		"findings", verifying->findings);
 	json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
 	putchar('\n');
 	json_decref(object);

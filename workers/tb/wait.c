@@ -7,10 +7,10 @@
 #define AT(field) offsetof(struct wait_options, field)
 const tb_opt tb_wait_rows[] = {
 	{ "stream", 's', TB_OPT_TEXT, AT(stream), NULL, NULL, "S", "Only signals of that stream.", 1 },
-	{ "backup", 'b', TB_OPT_TEXT, AT(backup), NULL, NULL, "ID", "The signal of that backup, also if it is there already.",
-	  1 },
-	{ "since", 0, TB_OPT_TEXT, AT(since), NULL, NULL, "N", "The first one with a higher number, also if it is there already.",
-	  1 },
+	{ "backup", 'b', TB_OPT_TEXT, AT(backup), NULL, NULL, "ID",
+	  "The signal of that backup, also if it is there already.", 1 },
+	{ "since", 0, TB_OPT_TEXT, AT(since), NULL, NULL, "N",
+	  "The first one with a higher number, also if it is there already.", 1 },
 	{ "timeout", 't', TB_OPT_SPAN, AT(timeout_ns), "30s", NULL, NULL, "How long to wait.", 1 },
 	{ 0 },
 };
@@ -40,8 +40,8 @@ static void ask_for(json_t *question, const char *name, const char *text)
 
 tb_rc tb_signals_ask(const tb_call *call, const tb_signals_asked *asked, json_t **ret_answer, tb_err *err)
 {
-	json_t *question = json_pack("{s:I, s:I, s:I}", "since", (json_int_t)asked->since, "limit", (json_int_t)asked->limit,
-	                             "wait_ms", (json_int_t)asked->wait_ms);
+	json_t *question = json_pack("{s:I, s:I, s:I}", "since", (json_int_t)asked->since, "limit",
+	                             (json_int_t)asked->limit, "wait_ms", (json_int_t)asked->wait_ms);
 	ask_for(question, "topic", asked->topic);
 	ask_for(question, "stream", asked->stream);
 	ask_for(question, "backup", asked->backup);
@@ -97,7 +97,8 @@ static tb_rc fail_waiting(const tb_call *call, const tb_signals_asked *asked, tb
 }
 
 /* One question after the other. A signal worker that was there and is away for a while is waited for. */
-static tb_rc wait_for(const tb_call *call, tb_signals_asked *asked, tb_progress *progress, json_t **ret_record, tb_err *err)
+static tb_rc wait_for(const tb_call *call, tb_signals_asked *asked, tb_progress *progress, json_t **ret_record,
+                      tb_err *err)
 {
 	const struct wait_options *options = call->options;
 	uint64_t begun = tb_mono_ns(call->clock), passed = 0;

@@ -16,7 +16,8 @@
 #define AT(field) offsetof(struct watch_options, field)
 const tb_opt tb_watch_rows[] = {
 	{ "stream", 's', TB_OPT_TEXT, AT(stream), NULL, NULL, "S", "Only messages of that stream.", 1 },
-	{ "since", 0, TB_OPT_TEXT, AT(since), NULL, NULL, "N", "First those with a higher number that are there already.", 1 },
+	{ "since", 0, TB_OPT_TEXT, AT(since), NULL, NULL, "N", "First those with a higher number that are there already.",
+	  1 },
 	{ "count", 'n', TB_OPT_UINT, AT(count), NULL, NULL, "N", "End after so many.", 1 },
 	{ "timeout", 't', TB_OPT_SPAN, AT(timeout_ns), NULL, NULL, NULL, "End after that time.", 1 },
 	{ 0 },
@@ -94,7 +95,7 @@ static tb_rc read_options(struct watching *watching, tb_err *err)
 	if (rc == TB_OK && options->since != NULL && watching->kinds != 0 && options->stream == NULL)
 		return tb_fail(err, TB_EINVAL, "numbers of events mean something within a stream only: --since needs --stream");
 	if (rc == TB_OK && options->since != NULL && watching->kinds != 0 && watching->signals)
-		return tb_fail(err, TB_EINVAL, "numbers of events and of signals aren't the same: watch them apart with --since");
+		return tb_fail(err, TB_EINVAL, "numbers of events and of signals aren't the same: --since is for one of them");
 	return rc;
 }
 
@@ -214,10 +215,10 @@ static void hear_health(struct watching *watching, tb_span body)
 	json_t *applied = json_object();
 	for (size_t i = 0; i < health->n_applied; i++)
 		json_object_set_new(applied, health->applied[i]->stream, json_integer((json_int_t)health->applied[i]->number));
-	tb_print_json(json_pack("{s:s, s:I, s:s, s:s, s:I, s:I, s:o, s:o}", "role", health->role, "pid", (json_int_t)health->pid,
-	                        "state", health->state, "detail", health->detail, "handled", (json_int_t)health->handled,
-	                        "time_ns", (json_int_t)health->time_ns, "time", tb_json_time(health->time_ns), "applied",
-	                        applied));
+	tb_print_json(json_pack("{s:s, s:I, s:s, s:s, s:I, s:I, s:o, s:o}", "role", health->role, "pid",
+	                        (json_int_t)health->pid, "state", health->state, "detail", health->detail, "handled",
+	                        (json_int_t)health->handled, "time_ns", (json_int_t)health->time_ns, "time",
+	                        tb_json_time(health->time_ns), "applied", applied));
 	watching->count++;
 }
 
@@ -250,8 +251,8 @@ static tb_rc show_events(struct watching *watching, struct following *stream, co
 	uint64_t before = 0;
 	while (rc == TB_OK && stream->next <= live->durable && stream->next != before) {
 		before = stream->next;
-		rc = tb_live_events(watching->bus, watching->arena, stream->name, &stream->next, live->durable, tb_event_show, view,
-		                    err);
+		rc = tb_live_events(watching->bus, watching->arena, stream->name, &stream->next, live->durable, tb_event_show,
+		                    view, err);
 	}
 	watching->count += view->shown;
 	fflush(stdout);
@@ -340,7 +341,8 @@ static tb_rc end_watching(const struct watching *watching, tb_err *err)
 	const struct watch_options *options = watching->options;
 	if (options->count == 0 || is_enough(watching))
 		return TB_OK;
-	return tb_fail(err, TB_ETIMEOUT, "%llu of %llu messages came in time", tb_ull(watching->count), tb_ull(options->count));
+	return tb_fail(err, TB_ETIMEOUT, "%llu of %llu messages came in time", tb_ull(watching->count),
+	               tb_ull(options->count));
 }
 
 static tb_rc watch(struct watching *watching, tb_err *err)

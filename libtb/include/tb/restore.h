@@ -18,6 +18,10 @@ typedef struct tb_restore_progress {
 	uint64_t events;                /* applied so far */
 } tb_restore_progress;
 
+/* Told one entry of the state; borrowed. Another code than TB_OK ends the restore with it. */
+typedef tb_rc (*tb_entry_fn)(void *context, const void *key, size_t key_size, const void *value, size_t value_size,
+                             tb_err *err);
+
 typedef struct tb_restore_options {
 	const char *repository; /* path or file:///path */
 	const char *identity;   /* path of the identity's key file or recovery kit */
@@ -33,6 +37,9 @@ typedef struct tb_restore_options {
 	const char *scratch; /* directory for the state while it is built; NULL: beside the target, or TMPDIR */
 	void (*progress)(void *context, const tb_restore_progress *progress); /* may be NULL; a few times a second */
 	void *context;
+	tb_entry_fn entry; /* may be NULL; told each entry in byte order of the keys, once all was verified and applied, and
+	                    * before the target is in its place */
+	void *entry_context;
 } tb_restore_options;
 
 typedef struct tb_restored {
