@@ -2,6 +2,9 @@
 
 #include <stdlib.h>
 
+#define SMALL_PUT (1u << 20)
+#define ORDER_ROOM 1024u /* in the journal, for one that is carried on */
+
 static uint64_t limit_reserve(const tb_broker *broker)
 {
 	uint64_t eighth = broker->options.journal_limit / 8, two = 2 * broker->options.journal.file_size;
@@ -148,7 +151,7 @@ int tb_room_for_events(const tb_broker *broker, size_t size)
 	return broker->batch.size + size <= TB_JOURNAL_BATCH_MAX;
 }
 
-tb_rc tb_room_for_put(const tb_broker *broker, size_t size, int finishes, tb_err *err)
+tb_rc tb_room_for_put(const tb_broker *broker, size_t size, int makes_room, tb_err *err)
 {
 	if (broker->batch.size + size > TB_JOURNAL_BATCH_MAX)
 		return tb_fail(err, TB_EBUSY, "too much has come at once; put it again");
@@ -156,7 +159,10 @@ tb_rc tb_room_for_put(const tb_broker *broker, size_t size, int finishes, tb_err
 		return TB_OK;
 	/* Half of what is left at most: large puts must not take the place of the small ones that make room in the end. */
 	uint64_t used = tb_journal_next(broker->journal) + broker->batch.size + TB_JOURNAL_BATCH_HEAD, end = file_end(broker);
-	if (finishes && used < end && size <= (end - used) / 2)
+	if (makes_room && used < end && size <= (end - used) / 2)
+		return TB_OK;
+	/* At the limit, small ones run over the end of the file: were they refused, the journal would be full for ever. */
+	if (makes_room && broker->stuck.rc == TB_EFULL && size <= SMALL_PUT && used < end + broker->options.journal.file_size)
 		return TB_OK;
 	tb_fail(err, broker->stuck.rc, "the journal takes no more: %s", broker->stuck.text);
 	tb_hint(err, "it goes on by itself when workers have finished what it holds, and when its disk has room");
@@ -212,6 +218,40 @@ static int may_drop(const tb_broker *broker)
 	return (old || crowded) && finished_before(broker, next);
 }
 
+/* An order is open until its backup is stored, and would hold every file since: it goes on under a new offset. Who runs
+ * it is given it again, and finishes the new one. */
+static void carry_order(tb_broker *broker, tb_stream *stream)
+{
+	tb_auto(tb_buf_drop) tb_buf bytes = { 0 };
+	tb_frame frame;
+	uint64_t old = stream->order;
+	if (tb_journal_read(broker->journal, old, &bytes, NULL) != TB_OK)
+		return;
+	tb_span span = tb_buf_span(&bytes), rest = span;
+	if (tb_frame_read(&rest, &frame, NULL) != TB_OK || frame.kind != TB_KIND_ORDER)
+		return;
+	tb_gather(broker, &frame, span);
+	Tb__Finish finish = TB__FINISH__INIT;
+	finish.group = TB_GROUP_COLLECTOR;
+	finish.stream = stream->hash;
+	finish.n_frames = 1;
+	finish.frames = &old;
+	tb_gather_message(broker, TB_KIND_FINISH, &finish.base);
+}
+
+static void carry_orders(tb_broker *broker)
+{
+	int crowded = tb_journal_bytes(broker->journal) > broker->options.journal_limit / 2;
+	if (!crowded || broker->mark_count < 2)
+		return;
+	for (uint32_t i = 0; i < broker->stream_count; i++) {
+		tb_stream *stream = broker->streams[i];
+		if (stream->order != 0 && stream->order < broker->marks[1].offset &&
+		    tb_room_for_put(broker, ORDER_ROOM, 1, NULL) == TB_OK)
+			carry_order(broker, stream);
+	}
+}
+
 /* A file that can't be removed now is tried again at the next look; if it stays so, the journal fills and says it. */
 void tb_files_drop(tb_broker *broker)
 {
@@ -224,5 +264,6 @@ void tb_files_drop(tb_broker *broker)
 		memmove(broker->marks, broker->marks + 1, broker->mark_count * sizeof(*broker->marks));
 		tb_index_forget(broker, offset);
 	}
+	carry_orders(broker);
 	tb_files_check_room(broker);
 }

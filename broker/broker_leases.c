@@ -1,6 +1,7 @@
 /* Who holds what: granting streams and groups, giving back what was lost or lapsed, and rejecting what kills. */
 #include "broker/broker_state.h"
 
+#include "base/planted.h"
 #define FRAME_LEASES 6u   /* a frame is held for so many lease times at most, also by a member that lives */
 #define MEMBER_LEASES 60u /* a member silent for so many is forgotten */
 #define LEASE_ROOM 192u   /* in the journal, for one */
@@ -119,7 +120,7 @@ static void release_opens(tb_opens *opens, const uint8_t *member, uint64_t turn)
 
 void tb_lease_release_lost(tb_broker *broker, tb_group_state *group, tb_member *member, uint64_t turn)
 {
-	if (turn >= member->turn)
+	if (turn >= member->turn || TB_PLANTED(13))
 		return;
 	release_opens(&group->open, member->id, turn);
 	release_opens(&group->loose, member->id, turn);
@@ -182,7 +183,7 @@ static void lapse(tb_broker *broker, const tb_group_state *group, tb_opens *open
 {
 	uint64_t now = tb_broker_mono(broker);
 	for (tb_open *open = NULL; (open = tb_opens_next(opens, open)) != NULL;) {
-		if (!open->leased)
+		if (!open->leased || TB_PLANTED(4))
 			continue;
 		if (live(broker, group, open->member) && now - open->since_ns < FRAME_LEASES * broker->options.lease_ns)
 			continue;

@@ -193,7 +193,7 @@ tb_rc tb_files_rotate(tb_broker *broker, tb_err *err); /* when it is time and th
 void tb_files_drop(tb_broker *broker);
 void tb_files_check_room(tb_broker *broker);
 int tb_room_for_events(const tb_broker *broker, size_t size); /* in this batch */
-tb_rc tb_room_for_put(const tb_broker *broker, size_t size, int finishes, tb_err *err);
+tb_rc tb_room_for_put(const tb_broker *broker, size_t size, int makes_room, tb_err *err);
 uint64_t tb_first_held(const tb_broker *broker, const tb_stream *stream);
 /* The file whose events of the stream include number (≤ durable). */
 size_t tb_file_of(const tb_broker *broker, const tb_stream *stream, uint64_t number);

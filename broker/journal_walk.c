@@ -1,5 +1,6 @@
 #include "broker/journal_files.h"
 
+#include "base/planted.h"
 #include "base/bytes.h"
 
 static const uint8_t file_magic[8] = { 'T', 'B', 'J', 'R', 'N', 'L', 0, 1 };
@@ -191,7 +192,7 @@ static tb_rc walk_body(tb_journal_walk *walk, const tb_journal_record *record, t
 	                            padded, &got, err);
 	if (rc != TB_OK)
 		return rc;
-	if (got < padded || tb_check64(body, record->body_size) != record->body_check)
+	if (got < padded || (tb_check64(body, record->body_size) != record->body_check && !TB_PLANTED(12)))
 		return walk_not_whole(walk, "the check of the batch's body doesn't hold", err);
 	if (!is_zero(body + record->body_size, padded - record->body_size))
 		return walk_not_whole(walk, "the batch isn't followed by zeros up to the next", err);

@@ -162,6 +162,7 @@ static int close_patiently(nng_socket nng)
 		atomic_store(&closing_stuck, 1);
 		return 0;
 	} else {
+		tb_event_clear(closing->done_fd);
 		close(closing->done_fd);
 	}
 	free(closing);

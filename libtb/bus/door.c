@@ -9,7 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* Turns, of a second each, in which a knock has to be greeted. */
+/* Turns, of a second each, in which a knock has to be answered. */
 #define KNOCK_PATIENCE 2
 
 tb_rc tb_door_watch(tb_door *door, int fd, tb_err *err)
@@ -54,8 +54,9 @@ static void knock_end(tb_door *door)
 }
 
 /* Not with a socket of nng's: closing one while messages come in can block for good (see tb_socket_close), and this is
- * done every two seconds. What peers say first is enough: the listener answers it with its own, finds a protocol that it
- * doesn't speak, and ends the connection. When no knock can be made, nothing can be said about the listener either. */
+ * done every two seconds. Saying first what peers say first is enough. A deaf listener greets, too; one that hears finds
+ * a protocol that it doesn't speak, and ends the connection. When no knock can be made, nothing can be said about the
+ * listener either. */
 static void knock_begin(tb_door *door)
 {
 	static const uint8_t greeting[] = { 0, 'S', 'P', 0, 0, 0x10, 0, 0 };
@@ -75,11 +76,16 @@ static void reopen(tb_door *door)
 	door->state.reopened += !door->state.deaf;
 }
 
-/* Was it greeted? Anybody admitted since is as good. */
+/* Was it shown out? Anybody admitted since is as good. */
 static int knock_heard(tb_door *door)
 {
-	uint8_t byte;
-	return recv(door->knock_fd, &byte, 1, MSG_DONTWAIT) == 1 || tb_socket_met(door->socket) != door->met_before;
+	uint8_t bytes[16];
+	ssize_t size;
+	if (tb_socket_met(door->socket) != door->met_before)
+		return 1;
+	while ((size = recv(door->knock_fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0)
+		continue;
+	return size == 0 || errno == ECONNRESET;
 }
 
 void tb_door_turn(tb_door *door)

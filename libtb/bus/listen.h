@@ -2,7 +2,7 @@
  *
  * A listener on ipc:// can fall deaf: a peer that is gone before it was greeted makes nng stop accepting, for good and
  * without a word, while the kernel still lets everybody in. So each listener knocks at its own address every two
- * seconds, and when the knock isn't greeted within one it closes and listens again. That cuts the connections that it
+ * seconds, and when the knock isn't answered within one it closes and listens again. That cuts the connections that it
  * has; they come back by themselves, and what was lost on them is sent again. The socket's directory must be private
  * (0700), and a path must have one listener only: hold a lock before you listen, as a second one that tries is such a
  * peer. */

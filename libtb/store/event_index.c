@@ -101,7 +101,8 @@ static tb_index_run *append_run(tb_event_index *index, const tb_index_run *run)
 
 tb_index_run *tb_index_run_add(tb_event_index *index, uint64_t entries)
 {
-	return append_run(index, &(tb_index_run){ .id = index->next_id++, .entries = entries, .level = tb_index_level(entries) });
+	tb_index_run run = { .id = index->next_id++, .entries = entries, .level = tb_index_level(entries) };
+	return append_run(index, &run);
 }
 
 tb_rc tb_index_run_write(const tb_event_index *index, tb_txn *txn, const tb_index_run *run, tb_err *err)

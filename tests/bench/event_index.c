@@ -112,7 +112,8 @@ static tb_rc note_found(void *context, uint64_t number, tb_err *err)
 }
 
 /* Each in a transaction of its own, as a command would. */
-static void look_up(const struct config *config, tb_bank *bank, const tb_event_index *index, const char *what, uint64_t base)
+static void look_up(const struct config *config, tb_bank *bank, const tb_event_index *index, const char *what,
+                    uint64_t base)
 {
 	uint32_t *times = tb_alloc(config->lookups * sizeof(*times));
 	tb_err err;

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # What goes wrong is said clearly, and with the right exit code.
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
 
 # says CODE PATTERN COMMAND…: it ends with CODE, and PATTERN is in what it prints on stderr.
@@ -32,17 +33,20 @@ is_private()
 
 helps()
 {
-	local verb
-	for verb in init up down status backup list show restore verify publish events watch wait keys; do
+	local verb verbs
+	mapfile -t verbs < <(tb --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
+	[ ${#verbs[@]} -ge 14 ] || return
+	for verb in "${verbs[@]}"; do
 		tb "$verb" --help >"$work/out" || return
 		grep -q "^example: tb $verb" "$work/out" || { echo "no example in the help of $verb"; return 1; }
 	done
 }
 
+# What the help lists as not being there is refused, not taken for something else.
 absent()
 {
 	local verb
-	for verb in check flush hold drill expire prove bank signal gaps storage config top logs; do
+	for verb in $(tb --help | sed -n '/^not in this version:/,/^$/p' | sed 1d); do
 		says 5 "tb $verb: .*not in this version" tb "$verb" --dir "$work/tb" || return
 	done
 }

@@ -77,6 +77,27 @@ publish_text() # STREAM, lines on stdin
 	tb publish --dir "$work/tb" --engine "$1" --wait stored
 }
 
+is_stored() # STREAM EVENT
+{
+	tb restore --dir "$work/tb" --stream "$1" --event "$2" --to null: >/dev/null 2>&1
+}
+
+# Several keys in one event, and replacements of the whole state: one with a backup in its middle, one that is given up.
+publish_resets()
+{
+	{
+		printf '{"delta":{"key":"a","value":"1"}}\n{"deltas":[{"key":"b","value":"2"},{"key":"a","op":"delete"}]}\n'
+		printf '{"reset":"begin"}\n{"delta":{"key":"x","value":"9"}}\n'
+		await 30 is_stored resets 4 >&2 && tb backup --dir "$work/tb" --type full --stream resets --wait >&2
+		printf '{"deltas":[{"key":"a","value":"5"},{"key":"x","value":"10"}]}\n{"reset":"commit"}\n'
+		printf '{"delta":{"key":"y","value":""}}\n'
+	} | publish_text resets &&
+		printf '{"reset":"begin"}\n{"delta":{"key":"q","value":"1"}}\n' | publish_text resets &&
+		printf '{"delta":{"key":"w","value":"7"}}\n' | publish_text resets &&
+		same "$(digest_of resets 10)" "$(printf 'a=5\nw=7\nx=10\ny=\n' | sha256sum | cut -d ' ' -f 1)" &&
+		same "$(digest_of resets 4)" "$(printf 'b=2\n' | sha256sum | cut -d ' ' -f 1)"
+}
+
 chunks_of() # STREAM
 {
 	local id
@@ -180,6 +201,7 @@ for name in ghost orbit flip; do
 done
 claim "bytes of all sorts are published" publish_bytes
 claim "a backup of several chunks" has_chunks
+claim "states are replaced" publish_resets
 printf '{"delta":{"key":"a","value":"1"}}\n{"delta":{"key":"b","value":"2"}}\n' | publish_text small >"$work/small.published"
 tb backup --dir "$work/tb" --type full --stream small --wait >"$work/small.id"
 printf '{"delta":{"key":"a","value":"3"}}\n' | publish_text small >"$work/small.published"
@@ -189,6 +211,7 @@ for name in ghost orbit flip; do
 	claim "and as tb restore does" reads_as_tb_does $name 0 1 2 777 1500 3000
 done
 claim "bytes of all sorts, too, before and behind their backup" reads_as_tb_does bytes 1 2 2000 4000 4001
+claim "replaced states, before, within and behind their replacement" reads_as_tb_does resets 0 1 2 3 4 5 6 7 8 9 10
 claim "events around a small backup" reads_as_tb_does small 0 1 2 3
 claim "without an event it reads the newest" reads_the_newest
 claim "the recovery kit is as good as the key" from_the_kit

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Frames of real feeds come back byte for byte and in order, the repeated ones too.
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
 
 feeds=$shared/data/ws

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # An event is its place in its stream, never a clock or its content; and anyone can recompute its hashes, in any
 # language, from what `tb events --json` prints: tests/golden/canonical.py does.
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
 
 publish() # STREAM, lines on stdin

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Each process is killed while a recording goes through; at the end everything is there, once and in order.
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
 
 recording=$shared/data/book/binance_spot_btcusdt.jsonl.zst

@@ -6,6 +6,7 @@
 
 claims=7
 bare=$work/debian
+export DPKG_FORCE=unsafe-io # it is thrown away in the end
 
 # The mirror and the release that apt here uses: "URI CODENAME".
 mirror()
@@ -47,12 +48,11 @@ makes_a_debian()
 	mkdir -p "$cache" && debootstrap --variant=minbase --cache-dir="$cache" "$codename" "$bare" "$uri" >"$work/debootstrap.log" ||
 		{ tail -n 20 "$work/debootstrap.log"; return 1; }
 	cp /etc/resolv.conf "$bare/etc/resolv.conf"
-	[ ! -e /etc/apt/apt.conf.d/proxy ] || cp /etc/apt/apt.conf.d/proxy "$bare/etc/apt/apt.conf.d/"
 }
 
 inside() # COMMAND…
 {
-	env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive HOME=/root \
+	env -i DPKG_FORCE=$DPKG_FORCE PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive HOME=/root \
 		chroot "$bare" "$@" </dev/null
 }
 
@@ -87,7 +87,6 @@ makes_and_verifies()
 # Gone is what it brought; what it depends on may stay until apt is told, and what it made is the operator's.
 removes()
 {
-	inside dpkg -L tradebank >"$work/brought"
 	inside apt-get purge -qq -y tradebank >"$work/apt.log" 2>&1 || { tail -n 20 "$work/apt.log"; return 1; }
 	inside apt-get autoremove --purge -qq -y >>"$work/apt.log" 2>&1 || return
 	files | grep -v '^\./srv/tradebank/' >"$work/after"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # What README.md tells to type works: all its ```sh blocks, one after the other in one shell, in a clean copy of the tree.
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
 
 copy()

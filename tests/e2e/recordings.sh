@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Real recordings come back at every checkpoint, from repository and identity alone, although a full backup was taken
 # while they were being published. The digests were computed by the recordings' own script, and by points.py.
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
 
 books=$shared/data/book

@@ -108,13 +108,15 @@ refused_without_a_broker()
 
 # Whenever it is killed: the state is the one before, or, if it came to its commit, the restored one. The engine goes on
 # with one event, which is laid over the one or the other and over nothing in between.
-killed() # SECONDS
+killed() # SECONDS after it began to publish
 {
 	local victim before after got
 	before=$(expected)
 	after=$(digest_at --event "$large")
 	tb restore --dir "$dir" --stream book --event "$large" --resume --to null: >/dev/null 2>&1 &
 	victim=$!
+	rm -f "$dir/outbox/book.resume" # of the one before
+	await 20 test -e "$dir/outbox/book.resume" -o ! -e /proc/$victim
 	sleep "$1"
 	kill -KILL $victim 2>/dev/null
 	wait $victim 2>/dev/null
@@ -147,7 +149,7 @@ killed_at_any_time()
 	local after open
 	old=0 new=0
 	open=$(resets_left_open)
-	for after in 0.02 0.05 0.1 0.15 0.2 0.25 0.3 0.35 0.4 0.5 0.6 0.8 1.2; do
+	for after in 0 0.01 0.02 0.04 0.06 0.08 0.1 0.13 0.16 0.2 0.3 0.5 1.5; do
 		killed $after || { echo "after $after s"; return 1; }
 	done
 	echo "note: $old times the state was the old one, $new times the restored one"

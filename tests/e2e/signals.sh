@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Each backup gives exactly one numbered BACKUP_READY record, whatever dies meanwhile, and everybody can get it: by
 # `tb watch`, `tb wait`, and any subscriber of nng.
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
 
 ids=()

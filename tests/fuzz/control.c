@@ -41,6 +41,8 @@ static const struct {
 	{ TB_KIND_REJECT, &tb__manifest_private__descriptor },
 	{ TB_KIND_REJECT, &tb__backup_ready__descriptor },
 	{ TB_KIND_REJECT, &tb__pending_segment__descriptor },
+	{ TB_KIND_ASK, &tb__ask__descriptor },
+	{ TB_KIND_PRESENT, &tb__present__descriptor },
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 

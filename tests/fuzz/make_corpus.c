@@ -219,6 +219,7 @@ static const ProtobufCMessageDescriptor *const messages[] = {
 	&tb__order__descriptor, &tb__announce__descriptor, &tb__health__descriptor, &tb__finish__descriptor,
 	&tb__lease__descriptor, &tb__epoch__descriptor, &tb__checkpoint__descriptor, &tb__manifest__descriptor,
 	&tb__manifest_private__descriptor, &tb__backup_ready__descriptor, &tb__pending_segment__descriptor,
+	&tb__ask__descriptor, &tb__present__descriptor,
 };
 
 static void make_messages(void)

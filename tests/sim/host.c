@@ -71,22 +71,23 @@ static void settle_disk(int power)
 	disk->dark = 0;
 }
 
+static int is_struck(void)
+{
+	return sim.journal.dark || (sim.journal.fail_at > 0 && sim.journal.counted >= sim.journal.fail_at);
+}
+
 static void die(int power)
 {
 	tb_broker_close(sim.broker);
 	sim.broker = NULL;
 	sim.counts[SIM_BROKER_DEATHS]++;
-	sim_say("the broker dies%s", power ? " with its host's power" : "");
+	sim_say("the broker dies%s%s", power ? " with its host's power" : "",
+	        sim.journal.dark ? ", in the middle of a call" : is_struck() ? ", as its disk fails" : "");
 	settle_disk(power);
 	if (sim_below(2))
 		line_clear(1);
 	sim.broker_due = sim.mono_ns + sim_below(sim_below(4) ? 200 * TB_NS_PER_MS : 5 * TB_NS_PER_S);
 	sim.broker_power = 0;
-}
-
-static int is_struck(void)
-{
-	return sim.journal.dark || (sim.journal.fail_at > 0 && sim.journal.counted >= sim.journal.fail_at);
 }
 
 /* After each call: did it meet its end? */
@@ -98,29 +99,51 @@ static void judge(tb_rc rc, const tb_err *err)
 		die(sim.broker_power);
 }
 
+/* The process goes at that call, and its host lives: what it wrote is in the cache. */
+static void arm_kill(void)
+{
+	fault_disk_fail(&sim.journal, FAULT_CHANGE & ~FAULT_WRITE, 1 + sim_below(4), TB_EIO);
+	sim.journal.power = 1;
+	sim.broker_power = 0;
+}
+
+static void arm_power(void)
+{
+	fault_disk_cut(&sim.journal, 1 + sim_below(6));
+	sim.broker_power = 1;
+}
+
+static void arm_failure(void)
+{
+	fault_disk_fail(&sim.journal, FAULT_SYNC | FAULT_WRITE | FAULT_SYNC_DIR, 1 + sim_below(4), TB_EIO);
+	sim.journal.through = sim_below(200);
+	sim.broker_power = 0;
+}
+
 void host_arm(void)
 {
+	if (is_struck() && !sim.journal.dark)
+		fault_disk_fail(&sim.journal, 0, 0, TB_OK); /* nobody minded */
 	if (sim.broker == NULL || sim.journal.fail_at > 0)
 		return;
-	if (sim_strikes(sim.rates.broker_kill)) {
-		if (sim_below(2)) {
-			die(0);
-			return;
-		}
-		fault_disk_cut(&sim.journal, 1 + sim_below(6)); /* but only the process goes */
-		sim.broker_power = 0;
-	} else if (sim_strikes(sim.rates.broker_power)) {
-		if (sim_below(2)) {
-			die(1);
-			return;
-		}
-		fault_disk_cut(&sim.journal, 1 + sim_below(6));
-		sim.broker_power = 1;
-	} else if (sim_strikes(sim.rates.broker_sync)) {
-		fault_disk_fail(&sim.journal, FAULT_SYNC | FAULT_WRITE | FAULT_SYNC_DIR, 1 + sim_below(4), TB_EIO);
-		sim.journal.through = sim_below(200);
-		sim.broker_power = 0;
-	}
+	int later = sim_below(2) == 0;
+	if (sim_strikes(sim.rates.broker_kill))
+		later ? arm_kill() : die(0);
+	else if (sim_strikes(sim.rates.broker_power))
+		later ? arm_power() : die(1);
+	else if (sim_strikes(sim.rates.broker_sync))
+		arm_failure();
+}
+
+/* It may also end while it opens. */
+static void arm_opening(void)
+{
+	if (sim.rates.broker_kill && sim_below(8) == 0)
+		arm_kill();
+	else if (sim.rates.broker_power && sim_below(8) == 0)
+		arm_power();
+	else if (sim.rates.broker_sync && sim_below(8) == 0)
+		arm_failure();
 }
 
 /* ---- living */
@@ -154,10 +177,7 @@ void host_open(void)
 	randombytes_buf(sim.broker_options.run_id, sizeof(sim.broker_options.run_id));
 	sim.broker_options.period = tb_buf_span(&sim.period);
 	sim.steps++;
-	if (!sim.healing && sim.rates.broker_power && sim_below(8) == 0) { /* also while it opens */
-		fault_disk_cut(&sim.journal, 1 + sim_below(8));
-		sim.broker_power = 1;
-	}
+	arm_opening();
 	tb_rc rc = tb_broker_open(&sim.broker_options, &out, &sim.broker, &opened, &err);
 	if (rc != TB_OK) {
 		sim.broker = NULL;

@@ -30,7 +30,9 @@ static void ask(void)
 	struct sim_order *order = last_order();
 	tb_err err = { 0 };
 	sim.steps++;
-	switch (put_order(order, &err)) {
+	tb_rc rc = put_order(order, &err);
+	sim_say("backup %s of %s is ordered: %s", order->id, order->engine->name, rc == TB_OK ? "ok" : err.text);
+	switch (rc) {
 	case TB_OK:
 		order->given = 1;
 		sim.counts[SIM_BACKUPS]++;

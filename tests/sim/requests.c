@@ -87,6 +87,27 @@ static tb_span without_waiting(tb_span request, tb_buf *bytes)
 	return tb_buf_span(bytes);
 }
 
+tb_span sim_without_object(tb_span request, tb_buf *bytes)
+{
+	tb_span rest = request;
+	tb_frame frame;
+	int objects = 0;
+	if (tb_frame_read(&rest, &frame, NULL) != TB_OK || frame.kind != TB_KIND_PUT)
+		return request;
+	tb_buf_append(bytes, request.data, request.size - rest.size);
+	while (rest.size > 0 && tb_frame_read(&rest, &frame, NULL) == TB_OK) {
+		objects += frame.kind == TB_KIND_OBJECT;
+		if (frame.kind != TB_KIND_OBJECT)
+			tb_frame_write(bytes, &frame);
+	}
+	if (objects == 0)
+		return request;
+	sim.lies = 0;
+	sim.lied = 1;
+	sim_say("a sealer puts no object with what it says of it");
+	return tb_buf_span(bytes);
+}
+
 int sim_arrive(tb_span given, tb_buf *ret_answer)
 {
 	tb_auto(tb_buf_drop) tb_buf bytes = { 0 };

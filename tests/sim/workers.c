@@ -143,9 +143,12 @@ tb_rc worker_request(tb_bus *bus, tb_span request, uint64_t timeout_ns, tb_buf *
 	if (worker->late.size == 0 && sim_strikes(sim.rates.request_late)) {
 		tb_buf_append_span(&worker->late, request);
 		worker->late_is_orphan = 0;
-		worker->dead |= killed;
+		worker->dead |= killed || (sim.rates.worker_kill > 0 && !worker->spared && sim_below(2));
 		return worker->dead ? gone(err) : tb_fail(err, TB_ETIMEOUT, "the request is late");
 	}
+	tb_auto(tb_buf_drop) tb_buf lie = { 0 };
+	if (sim.lies && worker->kind == &sealer_worker && sim_below(20) == 0)
+		request = sim_without_object(request, &lie);
 	tb_rc rc = sim_ask(request, ret_answer, err);
 	tb_frame head;
 	if (rc == TB_OK && tb_frame_read_head(request, &head, NULL) == TB_OK && head.kind == TB_KIND_PUT)
@@ -191,7 +194,8 @@ void worker_turn(struct sim_worker *worker)
 	strike(worker);
 	tb_rc rc = tb_loop_turn(worker->loop, &err);
 	int struck = is_storer(worker) && sim.tier.fail_at > 0 && sim.tier.counted >= sim.tier.fail_at;
-	if (rc != TB_OK && !worker->dead && !struck)
+	int lied_to = sim.lied && is_storer(worker) && rc == TB_ENOTFOUND;
+	if (rc != TB_OK && !worker->dead && !struck && !lied_to)
 		sim_fail("%s ends: %s", worker->name, err.text);
 	if (rc != TB_OK || worker->dead || struck) {
 		sim_say("%s is gone: %s", worker->name, rc != TB_OK ? err.text : "killed");

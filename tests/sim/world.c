@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define HEAL_NS (150 * TB_NS_PER_S)
+#define LIE_ROUNDS 400
 
 struct sim sim;
 
@@ -112,15 +113,22 @@ static void choose_options(void)
 		.journal_keep_ns = sim_below(2) ? TB_NS_PER_S : TB_NS_PER_MS, .lease_ns = 2 * TB_NS_PER_S,
 		.silence_ns = 3 * TB_NS_PER_S, .clock = &sim.clock,
 		.window_frames = sim_below(2) ? 4 : 64, .window_bytes = sim_below(2) ? 8192 : 1u << 20,
-		.journal_limit = sim_below(4) ? UINT64_C(64) << 20 : UINT64_C(4) << 20,
+		.journal_limit = UINT64_C(1) << 30,
 	};
 	randombytes_buf(broker->journal.new_id, sizeof(broker->journal.new_id));
 	sim.collector = (tb_collector_config){
 		.segment_size = sim_below(2) ? 8u << 20 : 2048 + sim_below(30000),
 		.segment_age_ns = ages_ms[sim_below(4)] * TB_NS_PER_MS, .environment = (char *)(uintptr_t)"sim",
 	};
+	/* A journal that fills up: its reserve has to be larger than some segments. */
+	if (sim_below(4) == 0) {
+		broker->journal_limit = UINT64_C(4) << 20;
+		sim.collector.segment_size = 2048 + sim_below(30000);
+		sim.values_small = 1;
+	}
 	sim.sealer = (tb_sealer_config){ .level = sim_below(2) };
 	sim.storer.repository = tb_strdup(sim_below_dir("repository"));
+	sim.lies = sim_below(25) == 0;
 	sim.tick_ns = TB_NS_PER_MS * (1 + sim_below(6));
 }
 
@@ -198,6 +206,7 @@ static void step(void)
 static void heal(size_t dead)
 {
 	sim.healing = 1;
+	sim.lies = 0;
 	sim.rates = (struct sim_rates){ 0 };
 	sim.broker_due = 0;
 	if (!sim.journal.dark)
@@ -236,7 +245,7 @@ static void come_to_rest(void)
 	sim_say("everything heals%s", dead < SIM_WORKERS ? ", but one sealer stays dead" : "");
 	while (!sim.failed) {
 		round_of_all(dead);
-		if (++rounds % 8 == 0 && !sim.failed && check_quiet())
+		if (++rounds % 8 == 0 && !sim.failed && (sim.lied ? rounds == LIE_ROUNDS : check_quiet()))
 			return;
 		uint64_t ns = 5 * TB_NS_PER_MS + sim_below(45 * TB_NS_PER_MS);
 		sim.mono_ns += ns;

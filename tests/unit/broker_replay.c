@@ -545,6 +545,65 @@ Test(broker_replay, at_the_limit_puts_that_finish_something_are_still_taken)
 	cr_assert_eq(put_now(&sealer, &frames), TB_OK);
 }
 
+Test(broker_replay, at_the_limit_a_file_that_was_run_over_still_takes_what_makes_room)
+{
+	room.options.journal.file_size = 65536;
+	room.options.journal_limit = 4 * 65536;
+	room.options.journal_keep_ns = 1;
+	room_begin_again();
+	connect_engine("book", 'o');
+	struct take_by collector = lease_streams_to('c');
+	fill("book", 1);
+	struct put_by sealer = { .group = TB_GROUP_SEALER, .member = 'e' };
+	while (stat_now()->held_up[0] == '\0') {
+		add_bytes(&frames, TB_KIND_OBJECT, "book", 60000); /* beyond the end of its file */
+		if (put_now(&sealer, &frames) != TB_OK)
+			break;
+	}
+	struct put_by by = under(&collector, "book");
+	add_cut(&frames, "book", 1, 1);
+	cr_assert_eq(put_now(&by, &frames), TB_OK);
+	finish_all(&collector, "book");
+	struct take_by storer = lease_group_to(TB_GROUP_STORER, 's');
+	for (int i = 0; stat_now()->held_up[0] != '\0'; i++) {
+		cr_assert_lt(i, 20);
+		struct taken taken = take_now(&storer);
+		uint64_t ids[256];
+		for (size_t k = 0; k < taken.count; k++)
+			ids[k] = taken.reply->leased[k]->id;
+		struct put_by done = { .group = TB_GROUP_STORER, .member = 's', .generation = storer.generation, .finished = ids,
+			                   .count = taken.count };
+		cr_assert_eq(put_now(&done, NULL), TB_OK);
+		pass_ticking(2);
+	}
+}
+
+Test(broker_replay, an_open_order_does_not_hold_the_journal)
+{
+	struct take_by collector = make_finisher();
+	room.options.journal_limit = 24 * 8192;
+	room.options.journal_keep_ns = 3600 * TB_NS_PER_S;
+	room_reopen();
+	connect_engine("book", 'o');
+	collector = lease_streams_to('c');
+	struct put_by client = { 0 };
+	add_order(&frames, "book", "FUL_7");
+	cr_assert_eq(put_now(&client, &frames), TB_OK);
+	uint64_t most = 0;
+	for (int i = 0; i < 60; i++) {
+		fill("book", 10);
+		finish_all(&collector, "book");
+		pass_ticking(2);
+		uint64_t bytes = stat_now()->journal_bytes;
+		most = bytes > most ? bytes : most;
+	}
+	cr_assert_leq(most, 18 * 8192); /* files went all the time */
+	cr_assert_gt(stream_stat("book")->first_held, 1);
+	cr_assert_str_eq(stream_stat("book")->backup_running, "FUL_7");
+	add_order(&frames, "book", "FUL_8");
+	cr_assert_eq(put_now(&client, &frames), TB_EBUSY);
+}
+
 Test(broker_replay, a_full_disk_holds_events_up_and_goes_on_by_itself)
 {
 	struct take_by collector = make_finisher();

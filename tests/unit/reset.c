@@ -147,7 +147,7 @@ Test(reset, another_epoch_discards_what_was_open)
 
 Test(reset, an_open_one_survives_the_collector)
 {
-	CHECK("ab<cd!ef>g", "ab<cd!/ef>g", "ab<cd>!ef", "ab<cd>!<e!f>!g", "ab<c!<d!>e", "ab<cd!", "a<bc!-b>!<d!,>");
+	CHECK("ab<cd!ef>g", "ab<cd!/ef>g", "ab<cd>!ef", "ab<cd>!<e!f>!g", "ab<c!<d!>e", "ab<cd!", "ab<cd>!e!f<g>!h!i", "a<bc!-b>!<d!,>");
 }
 
 Test(reset, a_backup_is_exact_wherever_resets_begin_and_end)

@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/planted.h"
 #include "wire/event_rules.h"
 
 #include <stdlib.h>
@@ -100,7 +101,8 @@ static tb_rc apply_op(tb_turn *turn, const struct target *to, const struct op *o
 	if (op->remove ? !was : was && tb_span_equal(old, op->value))
 		return TB_OK;
 	if (was) {
-		tb_sum_subtract(to->sum, op->key, old);
+		if (!op->remove || !TB_PLANTED(14))
+			tb_sum_subtract(to->sum, op->key, old);
 		--*to->keys;
 	}
 	if (op->remove)
@@ -134,7 +136,7 @@ static tb_rc flush_ops(tb_turn *turn, tb_stream *stream, tb_err *err)
 	qsort(stream->ops, count, sizeof(*stream->ops), compare_ops);
 	struct target to = target_of(stream);
 	tb_rc rc = TB_OK;
-	for (size_t i = 0; rc == TB_OK && i < count; i++)
+	for (size_t i = TB_PLANTED(10); rc == TB_OK && i < count; i++)
 		rc = apply_op(turn, &to, &stream->ops[i], err);
 	forget_ops(stream);
 	return rc;

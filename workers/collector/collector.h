@@ -13,7 +13,9 @@
  *
  * Bank: "streams" (CollectorStream by stream), "state:<stream>" and "beside:<stream>" (the state, and what an open reset
  * fills; the stream's record says which is which), "segments" (PendingSegment by stream, from), "heads" and "moved"
- * (bank chains, all of them and those that the open segment moved), "backups" (CollectorBackup by id). In memory is only what the bank says, and plans, which start anew when they are lost. */
+ * (bank chains, all of them and those that the open segment moved), "backups" (CollectorBackup by id), "chunks" (dedup.c),
+ * "index" and "index_runs" (store/event_index.h). In memory is only what the bank says, and plans, which start anew when
+ * they are lost. */
 #ifndef TB_WORKERS_COLLECTOR_H
 #define TB_WORKERS_COLLECTOR_H
 

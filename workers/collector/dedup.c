@@ -1,12 +1,12 @@
 /* Chunks whose content is stored already: they aren't sealed again, the manifest names the object that there is.
  *
  * Content is known by its keyed hash; the key stays in this bank, so that nobody else can tell equal content, or try
- * whether it is some text. Boundaries follow keys, so whatever didn't change gives equal chunks. Rows are of a period: an
- * object can't be opened with another period's key.
+ * whether it is some text. Boundaries follow keys, so whatever didn't change gives equal chunks. Rows are of a period:
+ * an object can't be opened with another period's key.
  *
  * A row says what once was sent to be stored, not that it is there. So before a manifest that names such an object is
- * signed, the storer is asked. When one is missing its row goes, and the plan begins anew: what was sealed for it so far
- * is remembered, so only what is missing is sealed. */
+ * signed, the storer is asked. When one is missing its row goes, and the plan begins anew: what was sealed for it so
+ * far is remembered, so only what is missing is sealed. */
 #include "workers/collector/plan_parts.h"
 
 #include "base/bytes.h"
@@ -105,7 +105,8 @@ static tb_rc forget_missing(tb_collector *collector, tb_turn *turn, const tb_pla
 	return rc;
 }
 
-static tb_rc begin_anew(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__Present *answer, tb_err *err)
+static tb_rc begin_anew(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__Present *answer,
+                        tb_err *err)
 {
 	char backup[TB_BACKUP_ID];
 	uint64_t order_id = stream->plan->order_id;

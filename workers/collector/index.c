@@ -36,10 +36,12 @@ tb_rc index_step(tb_turn *turn, tb_stream *stream, int *ret_more, tb_err *err)
 	size_t count = stream->hash_count;
 	tb_rc rc = TB_OK;
 	if (count > 0)
-		rc = tb_event_index_add(stream->index, turn->txn, stream->hashes, stream->applied - count + 1, stream->applied, err);
+		rc = tb_event_index_add(stream->index, turn->txn, stream->hashes, stream->applied - count + 1, stream->applied,
+		                        err);
 	forget_hashes(stream);
-	return rc == TB_OK ? tb_event_index_merge(stream->index, turn->txn, MERGE_LEAST + MERGE_FOR_EACH * count, ret_more, err)
-	                   : rc;
+	if (rc != TB_OK)
+		return rc;
+	return tb_event_index_merge(stream->index, turn->txn, MERGE_LEAST + MERGE_FOR_EACH * count, ret_more, err);
 }
 
 void index_drop(tb_stream *stream)

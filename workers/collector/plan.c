@@ -10,6 +10,7 @@
 #include "workers/collector/plan_parts.h"
 
 #include "base/log.h"
+#include "base/planted.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -259,7 +260,7 @@ static tb_rc make_manifest(tb_collector *collector, tb_turn *turn, tb_stream *st
 	private_part.keys = plan->keys;
 	manifest.type = (char *)(uintptr_t)"FULL";
 	manifest.backup = plan->backup;
-	manifest.from = plan->replay_from;
+	manifest.from = plan->replay_from + (TB_PLANTED(11) && plan->replay_from <= plan->to);
 	manifest.to = plan->to;
 	manifest.time_from_ns = plan->time_to_ns;
 	manifest.time_to_ns = plan->time_to_ns;

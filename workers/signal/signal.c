@@ -1,6 +1,7 @@
 #include "workers/signal/signal.h"
 
 #include "base/log.h"
+#include "base/planted.h"
 #include "store/manifest.h"
 #include "wire/event.h"
 
@@ -161,7 +162,7 @@ static tb_rc signal_handle(void *self, tb_turn *turn, const tb_frame *frame, uin
 		rc = records_find(state, turn->txn, stored->backup, &number, err);
 	if (rc != TB_OK)
 		return rc;
-	if (number != 0)
+	if (number != 0 && !TB_PLANTED(9))
 		return finish(turn, id, err); /* one record for each backup, however often it is told */
 	return make_record(state, turn, stored, type, id, err);
 }

@@ -3,6 +3,7 @@
 #include "workers/storer/storer.h"
 
 #include "base/log.h"
+#include "base/planted.h"
 #include "frames.pb-c.h"
 #include "run/config.h"
 #include "store/catalog.h"
@@ -97,7 +98,7 @@ static tb_rc check_objects(tb_turn *turn, const Tb__ManifestFrame *manifest, tb_
 		if (manifest->objects[i].len != TB_OBJECT_NAME)
 			return tb_fail(err, TB_EINVAL, "manifest %s names an object badly", manifest->path);
 		tb_rc rc = tb_catalog_has_object(turn->txn, manifest->objects[i].data, &has, err);
-		if (rc == TB_OK && !has) {
+		if (rc == TB_OK && !has && !TB_PLANTED(6)) {
 			char hex[2 * TB_OBJECT_NAME + 1];
 			tb_hex(hex, manifest->objects[i].data, TB_OBJECT_NAME);
 			rc = tb_fail(err, TB_ENOTFOUND, "manifest %s names object %s, which was never stored", manifest->path, hex);

@@ -1,6 +1,6 @@
-/* tb events --hash: events by their backup_hash. The collector's bank has an index from hashes to numbers; what it points
- * at is fetched and hashed before it is shown. What the index doesn't cover, or all of it where there is none, is read
- * from end to end. */
+/* tb events --hash: events by their backup_hash. The collector's bank has an index from hashes to numbers; what it
+ * points at is fetched and hashed before it is shown. What the index doesn't cover, or all of it where there is none,
+ * is read from end to end. */
 #include "store/event_index.h"
 #include "workers/tb/events.h"
 
@@ -195,7 +195,8 @@ static void open_index(struct finding *finding)
 	tb_err why;
 	tb_rc rc = TB_ENOTFOUND;
 	if (finding->call->dir != NULL && finding->options->repo == NULL)
-		rc = tb_bank_open(tb_below(&path, finding->call->dir, "banks/collector"), TB_BANK_READONLY, 0, &finding->bank, &why);
+		rc = tb_bank_open(tb_below(&path, finding->call->dir, "banks/collector"), TB_BANK_READONLY, 0, &finding->bank,
+		                  &why);
 	if (rc == TB_OK)
 		return;
 	finding->bank = NULL;

@@ -25,7 +25,7 @@ const tb_verb tb_verbs[] = {
 	  verb_restore, 0, NULL },
 	{ "verify", "Does the repository still hold what was signed?", "[--quick] [--stream S]",
 	  "tb verify --dir /var/lib/tradebank", tb_verify_rows, sizeof(struct verify_options), verb_verify, 0, NULL },
-	{ "events", "A stream's events, archived and live.", "--stream S [--from N] [--to N] [--kind K] [--pair P]",
+	{ "events", "Events, archived and live: a stream's, or those of a hash.", "--stream S [--from N] [--to N] | --hash H",
 	  "tb events --stream book --from 300000 --limit 20 --json", tb_events_rows, sizeof(struct events_options),
 	  verb_events, 0, NULL },
 	{ "backup", "Starts a backup, of each stream if none is named; prints its id.",
