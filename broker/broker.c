@@ -27,6 +27,7 @@ static tb_broker_options options_filled(const tb_broker_options *given)
 	options.publishers_max = (uint32_t)or_default(given->publishers_max, 128);
 	options.volatile_max = or_default(given->volatile_max, 48u << 20);
 	options.waiting_max = (uint32_t)or_default(given->waiting_max, 1024);
+	options.streams_max = (uint32_t)or_default(given->streams_max, 1000);
 	return options;
 }
 

@@ -39,6 +39,7 @@ typedef struct tb_broker_options {
 	uint32_t window_frames;   /* of each publisher: 64 */
 	uint64_t window_bytes;    /* of each publisher: 4 MiB */
 	uint32_t publishers_max;  /* 128: the sum of all windows stays below the receive buffer */
+	uint32_t streams_max;     /* 1000: a hello for one more is refused */
 	uint64_t volatile_max;    /* bytes of volatile frames held: 48 MiB */
 	uint32_t waiting_max;     /* requests that may wait at once: 1024 */
 	const tb_clock *clock;

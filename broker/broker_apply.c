@@ -1,13 +1,53 @@
 #include "broker/broker_state.h"
 
+#include "base/bytes.h"
+
 #include <sodium.h>
 #include <stdio.h>
+
+#define FIELDS_MIN 1024u
+#define FIELD_SIZE 32u /* of those that come by the thousand: names of objects */
+
+/* protobuf-c takes some 80 bytes for each field, also for those that nobody knows: a body of small ones would become
+ * forty times as large in memory. */
+static int fields_bounded(tb_span body)
+{
+	size_t most = FIELDS_MIN + body.size / FIELD_SIZE;
+	for (uint64_t tag, size; body.size > 0; most--) {
+		if (most == 0 || !tb_get_varint(&body, &tag))
+			return 0;
+		switch (tag & 7) {
+		case 0:
+			if (!tb_get_varint(&body, &size))
+				return 0;
+			size = 0;
+			break;
+		case 1:
+			size = 8;
+			break;
+		case 2:
+			if (!tb_get_varint(&body, &size))
+				return 0;
+			break;
+		case 5:
+			size = 4;
+			break;
+		default:
+			return 0;
+		}
+		if (size > body.size)
+			return 0;
+		body = tb_span_of(body.data + size, body.size - size);
+	}
+	return 1;
+}
 
 tb_rc tb_body_read(tb_arena *arena, const tb_frame *frame, const ProtobufCMessageDescriptor *descriptor,
                    ProtobufCMessage **ret_message, tb_err *err)
 {
-	ProtobufCMessage *message =
-		protobuf_c_message_unpack(descriptor, tb_arena_allocator(arena), frame->body.size, frame->body.data);
+	ProtobufCMessage *message = NULL;
+	if (fields_bounded(frame->body))
+		message = protobuf_c_message_unpack(descriptor, tb_arena_allocator(arena), frame->body.size, frame->body.data);
 	if (message == NULL)
 		return tb_fail(err, TB_ECORRUPT, "the body of a frame is not a %s", descriptor->short_name);
 	*ret_message = message;

@@ -6,11 +6,11 @@
 #include <stdlib.h>
 
 static const tb_verb verbs[] = {
-	{ TB_KIND_HELLO, &tb__hello_request__descriptor, tb_hello_decide, NULL, tb_hello_tell },
-	{ TB_KIND_PUT, &tb__put_request__descriptor, tb_put_decide, NULL, tb_put_tell },
-	{ TB_KIND_TAKE, &tb__take_request__descriptor, tb_take_decide, tb_take_again, tb_take_tell },
-	{ TB_KIND_FETCH, &tb__fetch_request__descriptor, tb_fetch_decide, NULL, tb_fetch_tell },
-	{ TB_KIND_STAT, &tb__stat_request__descriptor, tb_stat_decide, NULL, tb_stat_tell },
+	{ TB_KIND_HELLO, &tb__hello_request__descriptor, 4096, tb_hello_decide, NULL, tb_hello_tell },
+	{ TB_KIND_PUT, &tb__put_request__descriptor, 1 << 20, tb_put_decide, NULL, tb_put_tell },
+	{ TB_KIND_TAKE, &tb__take_request__descriptor, 256 << 10, tb_take_decide, tb_take_again, tb_take_tell },
+	{ TB_KIND_FETCH, &tb__fetch_request__descriptor, 4096, tb_fetch_decide, NULL, tb_fetch_tell },
+	{ TB_KIND_STAT, &tb__stat_request__descriptor, 4096, tb_stat_decide, NULL, tb_stat_tell },
 };
 
 static const tb_verb *verb_find(unsigned kind)
@@ -84,6 +84,27 @@ static size_t member_total(const tb_broker *broker)
 	return count;
 }
 
+/* The member that has been silent for longest makes room, if its leases have lapsed anyway. */
+static int forget_silent(tb_broker *broker)
+{
+	uint64_t now = tb_broker_mono(broker), oldest = now;
+	tb_group_state *of = NULL;
+	size_t at = 0;
+	for (unsigned i = 0; i < TB_GROUP_COUNT; i++)
+		for (size_t m = 0; m < broker->groups[i].member_count; m++) {
+			if (broker->groups[i].members[m].seen_ns >= oldest)
+				continue;
+			oldest = broker->groups[i].members[m].seen_ns;
+			of = &broker->groups[i];
+			at = m;
+		}
+	if (of == NULL || now - oldest < broker->options.lease_ns)
+		return 0;
+	tb_member_remove(of, at);
+	broker->changed = 1;
+	return 1;
+}
+
 tb_rc tb_ask_member(tb_broker *broker, uint32_t number, ProtobufCBinaryData id, tb_group_state **ret_group,
                     tb_member **ret_member, tb_err *err)
 {
@@ -94,7 +115,7 @@ tb_rc tb_ask_member(tb_broker *broker, uint32_t number, ProtobufCBinaryData id, 
 		return tb_fail(err, TB_EINVAL, "a member's id has %d bytes, not %zu", TB_MEMBER_ID, id.len);
 	tb_member *member = id.len > 0 ? tb_member_find(group, id.data) : NULL;
 	if (member == NULL && id.len > 0) {
-		if (member_total(broker) >= TB_MEMBERS_MAX)
+		if (member_total(broker) >= TB_MEMBERS_MAX && !forget_silent(broker))
 			return tb_fail(err, TB_EBUSY, "the broker knows %u workers already, and takes no more at once", TB_MEMBERS_MAX);
 		member = tb_member_add(group, id.data);
 	}
@@ -131,6 +152,9 @@ static tb_rc ask_read(tb_asking *ask, tb_span *request, tb_err *err)
 	ask->verb = verb_find(head.kind);
 	if (ask->verb == NULL)
 		return tb_fail(err, TB_EINVAL, "a frame of kind %u is not a request", head.kind);
+	if (head.body.size > ask->verb->size_max)
+		return tb_fail(err, TB_EINVAL, "a request of %zu bytes is too large for what it asks: %zu are allowed",
+		               head.body.size, ask->verb->size_max);
 	ProtobufCMessage *message = NULL;
 	rc = tb_control_read(request, ask->verb->kind, ask->verb->request, ask->arena, &message, err);
 	if (rc == TB_OK)
@@ -143,7 +167,7 @@ static void refuse(tb_broker *broker, tb_asking *ask)
 {
 	Tb__StatReply reply = TB__STAT_REPLY__INIT;
 	Tb__Status status;
-	broker->refused++;
+	broker->refused[TB_REFUSED_SENSELESS]++;
 	ask->err.rc = TB_EINVAL;
 	tb_ask_status(ask, &status);
 	reply.status = &status;
@@ -162,8 +186,8 @@ void tb_broker_request(tb_broker *broker, void *asker, tb_span request)
 	tb_rc rc = ask->verb->decide(broker, ask, request, &err);
 	if (rc != TB_OK)
 		ask->err = err;
-	if (rc == TB_EINVAL)
-		broker->refused++;
+	if (rc != TB_OK)
+		broker->refused[rc == TB_EINVAL ? TB_REFUSED_SENSELESS : TB_REFUSED_REQUEST]++;
 	if (broker->batch_count == 0)
 		tb_topics_flush(broker);
 	int full = broker->ask_count >= broker->options.waiting_max;

@@ -224,8 +224,8 @@ static tb_rc check_announce(tb_broker *broker, const tb_put *put, tb_frame *fram
 	const char *topic = ((const Tb__Announce *)message)->topic;
 	if (topic[0] == '\0' || strlen(topic) > TOPIC_MAX)
 		return tb_fail(err, TB_EINVAL, "a topic has 1 to %u characters", TOPIC_MAX);
-	if (strncmp(topic, "durable/", 8) == 0)
-		return tb_fail(err, TB_EREFUSED, "topic %s: what is durable only the broker says", topic);
+	if (strncmp(topic, "durable/", 8) == 0 || strcmp(topic, "health") == 0)
+		return tb_fail(err, TB_EREFUSED, "topic %s: only the broker speaks there", topic);
 	return TB_OK;
 }
 
@@ -286,21 +286,25 @@ static void keep_announce(tb_broker *broker, const tb_put *put, const tb_frame *
 #define SIGNAL TB_GROUP_BIT(SIGNAL)
 #define WORKERS (COLLECTOR | SEALER | STORER | SIGNAL)
 
+/* Bodies: those that bear content or lists of it, and those that say something. */
+#define LARGE TB_FRAME_BODY_MAX
+#define SMALL 65536u
+
 static const tb_check checks[] = {
-	{ TB_KIND_EVENTS, SIGNAL, 1, check_signals, keep_durable },
-	{ TB_KIND_CUT, COLLECTOR, 1, check_cut, keep_durable },
-	{ TB_KIND_CHUNK, COLLECTOR, 1, check_chunk, keep_chunk },
-	{ TB_KIND_OBJECT, SEALER, 1, check_nothing, keep_durable },
-	{ TB_KIND_SEALED, SEALER, 1, check_stream, keep_durable },
-	{ TB_KIND_MANIFEST, COLLECTOR, 1, check_manifest, keep_durable },
-	{ TB_KIND_STORED, STORER, 1, check_stream, keep_durable },
-	{ TB_KIND_ASK, COLLECTOR, 1, check_stream, keep_durable },
-	{ TB_KIND_PRESENT, STORER, 1, check_stream, keep_durable },
-	{ TB_KIND_ORDER, CLIENT | COLLECTOR, 1, check_order, keep_durable },
-	{ TB_KIND_REJECT, WORKERS, 1, check_reject, keep_durable },
-	{ TB_KIND_HEALTH, WORKERS | CLIENT, 0, check_health, keep_health },
-	{ TB_KIND_ANNOUNCE, SIGNAL, 0, check_announce, keep_announce },
-	{ TB_KIND_PERIOD, CLIENT, 1, check_period, keep_durable },
+	{ TB_KIND_EVENTS, SIGNAL, 1, SMALL, check_signals, keep_durable },
+	{ TB_KIND_CUT, COLLECTOR, 1, LARGE, check_cut, keep_durable },
+	{ TB_KIND_CHUNK, COLLECTOR, 1, LARGE, check_chunk, keep_chunk },
+	{ TB_KIND_OBJECT, SEALER, 1, LARGE, check_nothing, keep_durable },
+	{ TB_KIND_SEALED, SEALER, 1, SMALL, check_stream, keep_durable },
+	{ TB_KIND_MANIFEST, COLLECTOR, 1, LARGE, check_manifest, keep_durable },
+	{ TB_KIND_STORED, STORER, 1, SMALL, check_stream, keep_durable },
+	{ TB_KIND_ASK, COLLECTOR, 1, LARGE, check_stream, keep_durable },
+	{ TB_KIND_PRESENT, STORER, 1, LARGE, check_stream, keep_durable },
+	{ TB_KIND_ORDER, CLIENT | COLLECTOR, 1, SMALL, check_order, keep_durable },
+	{ TB_KIND_REJECT, WORKERS, 1, LARGE, check_reject, keep_durable },
+	{ TB_KIND_HEALTH, WORKERS | CLIENT, 0, SMALL, check_health, keep_health },
+	{ TB_KIND_ANNOUNCE, SIGNAL, 1, SMALL, check_announce, keep_announce },
+	{ TB_KIND_PERIOD, CLIENT, 1, SMALL, check_period, keep_durable },
 };
 
 const tb_check *tb_check_find(unsigned kind)

@@ -164,7 +164,7 @@ static void reject_tired_of(tb_broker *broker, tb_group_state *group, tb_opens *
 	tb_open *open = tb_opens_next(opens, NULL);
 	while (open != NULL && broker->stuck.rc == TB_OK && broker->batch.size < REJECTED_AT_ONCE) {
 		uint64_t id = open->id;
-		if (!open->leased && open->attempts >= TB_ATTEMPTS_MAX)
+		if (!open->leased && open->attempts >= TB_ATTEMPTS_MAX && !tb_stays_open(open))
 			reject(broker, group, open);
 		open = tb_opens_from(opens, id + 1);
 	}

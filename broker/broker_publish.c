@@ -7,10 +7,12 @@ static tb_stream *publisher_of(tb_broker *broker, const tb_frame *frame)
 {
 	tb_stream *stream = tb_stream_find(broker, frame->stream);
 	if (stream == NULL) {
+		broker->refused[TB_REFUSED_STREAM]++;
 		tb_stream_tell_unknown(broker, frame->stream);
 		return NULL;
 	}
 	if (!stream->window || frame->epoch != stream->epoch) {
+		broker->refused[TB_REFUSED_EPOCH]++;
 		tb_stream_tell(broker, stream, TB_TELL_NUMBERS | TB_TELL_HELLO);
 		return NULL;
 	}
@@ -22,7 +24,7 @@ static int events_sound(tb_broker *broker, const tb_frame *frame)
 {
 	if (frame->count > 0 && frame->first <= UINT64_MAX - frame->count && tb_events_check(frame, NULL) == TB_OK)
 		return 1;
-	broker->refused++;
+	broker->refused[TB_REFUSED_EVENTS]++;
 	return 0;
 }
 
@@ -43,6 +45,7 @@ static void publish_events(tb_broker *broker, const tb_frame *frame, tb_span byt
 		stream->held_up = 1; /* its outbox keeps them; it is asked for them when there is room */
 		tb_stream_tell(broker, stream, TB_TELL_LIMITED);
 	} else if (frame->first != stream->gathered + 1) {
+		broker->refused[TB_REFUSED_NUMBER]++;
 		tb_stream_tell(broker, stream, answer_to_wrong(stream, frame));
 	} else if (!events_sound(broker, frame) || !tb_room_for_events(broker, bytes.size)) {
 		tb_stream_tell(broker, stream, TB_TELL_AGAIN);
@@ -57,7 +60,7 @@ static void publish_heartbeat(tb_broker *broker, const tb_frame *frame)
 {
 	ProtobufCMessage *message = NULL;
 	if (tb_body_read(broker->turn, frame, &tb__heartbeat__descriptor, &message, NULL) != TB_OK) {
-		broker->refused++;
+		broker->refused[TB_REFUSED_EVENTS]++;
 		return;
 	}
 	const Tb__Heartbeat *heartbeat = (const Tb__Heartbeat *)message;
@@ -100,7 +103,7 @@ void tb_broker_event(tb_broker *broker, tb_span message)
 		publish_heartbeat(broker, &frame);
 		tb_arena_reset(broker->turn);
 	} else {
-		broker->refused++;
+		broker->refused[sound ? TB_REFUSED_KIND : TB_REFUSED_FRAME]++;
 	}
 }
 
@@ -160,6 +163,15 @@ static tb_rc check_epoch(const tb_stream *stream, const Tb__HelloRequest *reques
 	return TB_EFENCED;
 }
 
+static tb_rc check_room(const tb_broker *broker, const tb_stream *stream, const char *name, tb_err *err)
+{
+	if (stream != NULL || broker->stream_count < broker->options.streams_max)
+		return TB_OK;
+	tb_fail(err, TB_EFULL, "there are %u streams already, and no room for %s", broker->stream_count, name);
+	tb_hint(err, "raise the broker's streams.max");
+	return TB_EFULL;
+}
+
 static tb_rc check_window(const tb_broker *broker, const tb_stream *stream, tb_err *err)
 {
 	if ((stream != NULL && stream->window) || broker->windows < broker->options.publishers_max)
@@ -194,6 +206,8 @@ tb_rc tb_hello_decide(tb_broker *broker, tb_asking *ask, tb_span frames, tb_err 
 		rc = check_epoch(stream, request, err);
 	if (rc == TB_OK)
 		rc = check_numbers(stream, request, err);
+	if (rc == TB_OK)
+		rc = check_room(broker, stream, request->stream, err);
 	if (rc == TB_OK)
 		rc = check_window(broker, stream, err);
 	if (rc != TB_OK || broker->no_room)

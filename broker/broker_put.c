@@ -1,6 +1,8 @@
 #include "broker/broker_state.h"
 
 #include "base/planted.h"
+#define FINISHED_MAX 65536u
+
 /* A put while it is decided. It is done whole or not at all: everything is checked before anything is gathered. */
 struct putting {
 	tb_put put;
@@ -50,6 +52,9 @@ static tb_rc check_kinds(struct putting *p, int *ret_leased, tb_err *err)
 		if (check == NULL || !(check->groups & bit))
 			return tb_fail(err, TB_EREFUSED, "a %s may not put frames of kind %s", group_name(p->put.group),
 			               tb_kind_find(p->frames[i].kind)->name);
+		if (p->frames[i].body.size > check->size_max)
+			return tb_fail(err, TB_EINVAL, "a frame of kind %s has %zu bytes at most, not %zu",
+			               tb_kind_find(p->frames[i].kind)->name, check->size_max, p->frames[i].body.size);
 		leased |= check->leased;
 	}
 	*ret_leased = leased;
@@ -98,6 +103,8 @@ static tb_rc check_finished(tb_broker *broker, struct putting *p, tb_err *err)
 	uint64_t next = tb_journal_next(broker->journal) + broker->batch.size;
 	if (request->n_finished > 0 && p->put.group->row == NULL)
 		return tb_fail(err, TB_EINVAL, "only a worker of a group finishes frames");
+	if (request->n_finished > FINISHED_MAX)
+		return tb_fail(err, TB_EINVAL, "a put finishes %u frames at most, not %zu", FINISHED_MAX, request->n_finished);
 	p->finished = tb_arena_alloc(p->put.arena, request->n_finished * sizeof(*p->finished));
 	for (size_t i = 0; i < request->n_finished; i++) {
 		uint64_t id = request->finished[i];

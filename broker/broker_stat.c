@@ -1,5 +1,32 @@
 #include "broker/broker_state.h"
 
+static const char *const causes[TB_REFUSALS] = {
+	[TB_REFUSED_FRAME] = "no frames",
+	[TB_REFUSED_KIND] = "wrong kinds",
+	[TB_REFUSED_EVENTS] = "no events",
+	[TB_REFUSED_SENSELESS] = "senseless requests",
+	[TB_REFUSED_STREAM] = "unknown streams",
+	[TB_REFUSED_EPOCH] = "other epochs",
+	[TB_REFUSED_NUMBER] = "other numbers",
+	[TB_REFUSED_REQUEST] = "refused requests",
+};
+
+static void fill_refusals(tb_broker *broker, Tb__StatReply *reply)
+{
+	reply->refusals = tb_arena_alloc(broker->turn, TB_REFUSALS * sizeof(*reply->refusals));
+	for (size_t i = 0; i < TB_REFUSALS; i++) {
+		if (i <= TB_REFUSED_SENSELESS)
+			reply->counters_refused += broker->refused[i];
+		if (broker->refused[i] == 0)
+			continue;
+		Tb__Refusal *refusal = tb_arena_alloc(broker->turn, sizeof(*refusal));
+		tb__refusal__init(refusal);
+		refusal->cause = (char *)(uintptr_t)causes[i];
+		refusal->count = broker->refused[i];
+		reply->refusals[reply->n_refusals++] = refusal;
+	}
+}
+
 static Tb__StreamStat *stream_stat(tb_broker *broker, const tb_stream *stream)
 {
 	Tb__StreamStat *stat = tb_arena_alloc(broker->turn, sizeof(*stat));
@@ -29,6 +56,9 @@ static Tb__GroupStat *group_stat(tb_broker *broker, unsigned number)
 	stat->members = (uint32_t)tb_members_live(group, tb_broker_mono(broker), broker->options.lease_ns);
 	stat->volatile_frames = group->loose.count;
 	stat->rejected = group->rejected;
+	if (group->row->lease == TB_LEASE_FRAME)
+		for (const tb_open *open = NULL; (open = tb_opens_next(&group->open, open)) != NULL;)
+			stat->tired += open->attempts >= TB_ATTEMPTS_MAX;
 	return stat;
 }
 
@@ -51,7 +81,8 @@ static void fill(tb_broker *broker, Tb__StatReply *reply)
 	reply->now_ns = tb_real_ns(broker->options.clock);
 	reply->journal_bytes = tb_journal_bytes(broker->journal);
 	reply->journal_limit = broker->options.journal_limit;
-	reply->counters_refused = broker->refused;
+	reply->streams_max = broker->options.streams_max;
+	fill_refusals(broker, reply);
 	if (broker->no_room)
 		reply->held_up = broker->stuck.rc != TB_OK ? broker->stuck.text : (char *)(uintptr_t) "the journal is nearly full";
 	reply->streams = tb_arena_alloc(broker->turn, broker->stream_count * sizeof(*reply->streams));

@@ -34,6 +34,20 @@
 /* AGAIN, HELLO and LIMITED (numbers alone) are told at most every 50 ms since the last accepted frame. */
 enum tb_tell { TB_TELL_NUMBERS = 1, TB_TELL_AGAIN = 2, TB_TELL_HELLO = 4, TB_TELL_LIMITED = 8 };
 
+/* Why something that came was not taken. Up to TB_REFUSED_SENSELESS it can't have been meant; what follows also comes
+ * from honest peers whose frames were lost or who were overtaken. Named in broker_stat.c. */
+enum tb_refusal {
+	TB_REFUSED_FRAME,     /* bytes that are no frame */
+	TB_REFUSED_KIND,      /* a frame of a kind that isn't for there */
+	TB_REFUSED_EVENTS,    /* a body that isn't what its head says */
+	TB_REFUSED_SENSELESS, /* a request that makes no sense */
+	TB_REFUSED_STREAM,    /* of a stream that nobody said hello for */
+	TB_REFUSED_EPOCH,     /* of another epoch, or without a window */
+	TB_REFUSED_NUMBER,    /* not the next number */
+	TB_REFUSED_REQUEST,   /* a request that may not be granted, or not now */
+	TB_REFUSALS
+};
+
 typedef struct tb_stream {
 	char *name;
 	char *topic; /* "durable/<name>" */
@@ -77,6 +91,7 @@ typedef struct tb_asking tb_asking;
 typedef struct tb_verb {
 	enum tb_kind kind;
 	const ProtobufCMessageDescriptor *request;
+	size_t size_max; /* of the request without its frames: more is not even looked at */
 	/* On arrival: check, and gather what has to be kept. */
 	tb_rc (*decide)(tb_broker *broker, tb_asking *ask, tb_span frames, tb_err *err);
 	/* Before waiting ones are answered: what has become possible meanwhile. May be NULL. */
@@ -151,7 +166,7 @@ struct tb_broker {
 	int no_room;  /* for events */
 	uint64_t upkeep_ns; /* when the timers run next */
 	int files_due; /* to be looked at when nothing is gathered */
-	uint64_t refused;
+	uint64_t refused[TB_REFUSALS];
 
 	tb_index *indexes[TB_INDEXES_KEPT];
 	tb_index *index; /* of the present file */
@@ -276,6 +291,7 @@ typedef struct tb_check {
 	enum tb_kind kind;
 	unsigned groups; /* who may put it: bits */
 	int leased;      /* only under the lease */
+	size_t size_max; /* of its body */
 	/* May fill the frame's head in. ret_verdict says keep when it comes. */
 	tb_rc (*check)(tb_broker *broker, const tb_put *put, tb_frame *frame, tb_verdict *ret_verdict, tb_err *err);
 	void (*keep)(tb_broker *broker, const tb_put *put, const tb_frame *frame, tb_span bytes, const tb_verdict *verdict);
@@ -291,6 +307,11 @@ void tb_lease_grant(tb_broker *broker, tb_asking *ask, int first);
 /* What answers after this turn bore was never received. */
 void tb_lease_release_lost(tb_broker *broker, tb_group_state *group, tb_member *member, uint64_t turn);
 void tb_leases_reject(tb_broker *broker, unsigned group);
+/* A segment's events are nowhere else: it is tried for ever, behind everything else, and status says so. */
+static inline int tb_stays_open(const tb_open *open)
+{
+	return open->kind == TB_KIND_CUT;
+}
 void tb_leases_check(tb_broker *broker);
 static inline int tb_stream_held_by(const tb_stream *stream, const uint8_t *member)
 {

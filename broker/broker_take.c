@@ -36,6 +36,8 @@ tb_rc tb_take_decide(tb_broker *broker, tb_asking *ask, tb_span frames, tb_err *
 	tb_rc rc = tb_ask_journal(broker, request->journal_id, err);
 	if (rc == TB_OK && request->group == TB_GROUP_NONE)
 		rc = tb_fail(err, TB_EINVAL, "only a worker of a group takes frames");
+	if (rc == TB_OK && request->n_held > TB_STREAMS_MAX)
+		rc = tb_fail(err, TB_EINVAL, "nobody holds %zu streams: there are %u at most", request->n_held, TB_STREAMS_MAX);
 	if (rc == TB_OK)
 		rc = tb_ask_member(broker, request->group, request->member, &group, &member, err);
 	if (rc != TB_OK)
@@ -114,17 +116,22 @@ static int haul_open(struct haul *haul, tb_open *open, uint64_t generation)
 	return 1;
 }
 
-static void haul_free(struct haul *haul, tb_opens *opens)
+static void haul_free(struct haul *haul, tb_opens *opens, int tired)
 {
 	for (tb_open *open = NULL; !haul->full && (open = tb_opens_next(opens, open)) != NULL;)
-		if (!open->leased && open->attempts < TB_ATTEMPTS_MAX && haul_open(haul, open, 0))
+		if (!open->leased && (open->attempts >= TB_ATTEMPTS_MAX) == tired && haul_open(haul, open, 0))
 			open->leased = 1;
 }
 
+/* What is left of the tired ones are those that stay open; one a time, and only to who has nothing else to do. */
 static void haul_frames(struct haul *haul)
 {
-	haul_free(haul, &haul->group->open);
-	haul_free(haul, &haul->group->loose);
+	haul_free(haul, &haul->group->open, 0);
+	haul_free(haul, &haul->group->loose, 0);
+	if (haul->count > 0)
+		return;
+	haul->most = 1;
+	haul_free(haul, &haul->group->open, 1);
 }
 
 static void haul_group(struct haul *haul)

@@ -120,19 +120,25 @@ static tb_rc make_room(tb_journal *journal, uint64_t size, tb_err *err)
 	return rc;
 }
 
-/* Behind the tail the file reads as zeros, so padding needs no write. */
+/* With its padding: behind the tail the file reads as zeros, but when an opening failed after it had zeroed a torn tail,
+ * they may be in the cache alone. */
 static tb_rc write_record(tb_journal *journal, uint64_t place, const uint8_t *head, tb_span frames, tb_err *err)
 {
 	tb_disk *disk = journal->disk;
+	uint64_t size = tb_journal_record_size(frames.size), padding = size - TB_JOURNAL_BATCH_HEAD - frames.size;
 	if (frames.size > SMALL_BATCH) {
 		tb_rc rc = disk->write(disk, journal->last, place, head, TB_JOURNAL_BATCH_HEAD, err);
 		if (rc == TB_OK)
 			rc = disk->write(disk, journal->last, place + TB_JOURNAL_BATCH_HEAD, frames.data, frames.size, err);
+		if (rc == TB_OK)
+			rc = tb_journal_write_zeros(disk, journal->last, place + size - padding, padding, err);
 		return rc;
 	}
 	tb_buf_clear(&journal->scratch);
 	tb_buf_append(&journal->scratch, head, TB_JOURNAL_BATCH_HEAD);
 	tb_buf_append_span(&journal->scratch, frames);
+	while (journal->scratch.size < size)
+		tb_buf_byte(&journal->scratch, 0);
 	return disk->write(disk, journal->last, place, journal->scratch.data, journal->scratch.size, err);
 }
 

@@ -147,6 +147,7 @@ static tb_rc open_core(const tb_broker_settings *settings, const tb_broker_out *
 		.window_frames = (uint32_t)config->window_frames,
 		.window_bytes = config->window_bytes,
 		.publishers_max = (uint32_t)config->publishers_max,
+		.streams_max = (uint32_t)config->streams_max,
 		.waiting_max = WAITING_MAX,
 		.clock = tb_clock_system(),
 		.period = tb_buf_span(&period),

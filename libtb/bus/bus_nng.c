@@ -20,12 +20,17 @@
 #define RECONNECT_LAST_MS 1000
 /* A lost connection makes nng send a request again at once; this is for a peer that is there and stays silent. */
 #define RESEND_MS 60000
+/* A dialer of nng 1.5 gives up for good, without a word, when its peer on ipc:// goes before it has greeted: a broker that
+ * is killed at that moment. So one that has been without a connection for so long is closed, and dialed anew. */
+#define REDIAL_NS (2 * TB_NS_PER_S)
 
 /* ---- sockets */
 
 struct tb_socket {
 	nng_socket nng;
 	const char *url;
+	nng_dialer dialer;
+	uint64_t dialed_ns; /* when it was dialed last; 0: it listens */
 	nng_listener listener;
 	int listens;
 	atomic_int listener_id; /* 0: it dials */
@@ -181,13 +186,33 @@ void tb_socket_close(tb_socket *socket)
 
 tb_rc tb_socket_dial(tb_socket *socket, tb_err *err)
 {
-	nng_dialer dialer;
-	int error = nng_dialer_create(&dialer, socket->nng, socket->url);
+	socket->dialed_ns = tb_mono_ns(tb_clock_system());
+	int error = nng_dialer_create(&socket->dialer, socket->nng, socket->url);
 	if (error != 0)
 		return fail(err, error, socket->url, "can't be dialed");
-	nng_dialer_set_bool(dialer, NNG_OPT_TCP_KEEPALIVE, true); /* tcp's alone */
-	error = nng_dialer_start(dialer, NNG_FLAG_NONBLOCK);
+	nng_dialer_set_bool(socket->dialer, NNG_OPT_TCP_KEEPALIVE, true); /* tcp's alone */
+	error = nng_dialer_start(socket->dialer, NNG_FLAG_NONBLOCK);
 	return error == 0 ? TB_OK : fail(err, error, socket->url, "can't be dialed");
+}
+
+void tb_socket_redial(tb_socket *socket)
+{
+	if (socket->dialed_ns == 0 || tb_socket_connected(socket) ||
+	    tb_mono_ns(tb_clock_system()) - socket->dialed_ns < REDIAL_NS)
+		return;
+	nng_dialer_close(socket->dialer);
+	tb_socket_dial(socket, NULL); /* else the next time */
+}
+
+tb_rc tb_socket_wait(tb_socket *socket, int fd, int interrupt_fd, uint64_t deadline)
+{
+	for (;;) {
+		tb_socket_redial(socket);
+		uint64_t pause = tb_deadline_after(REDIAL_NS / 2);
+		tb_rc rc = tb_wait_readable(fd, interrupt_fd, pause < deadline ? pause : deadline);
+		if (rc != TB_ETIMEOUT || pause >= deadline)
+			return rc;
+	}
 }
 
 int tb_socket_connected(const tb_socket *socket)
@@ -334,7 +359,7 @@ static tb_rc fail_unanswered(const struct client *client, unsigned met_before, t
  * the meantime counts as done. */
 static tb_rc client_await(struct client *client, uint64_t deadline, unsigned met_before, tb_err *err)
 {
-	tb_rc rc = tb_wait_readable(client->done_fd, client->interrupt_fd, deadline);
+	tb_rc rc = tb_socket_wait(client->socket, client->done_fd, client->interrupt_fd, deadline);
 	if (rc != TB_OK)
 		nng_aio_cancel(client->aio);
 	nng_aio_wait(client->aio);

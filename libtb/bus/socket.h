@@ -23,6 +23,10 @@ void tb_socket_close(tb_socket *socket); /* NULL is fine. Whoever uses it in ano
 /* Dial in the background, again and again. */
 tb_rc tb_socket_dial(tb_socket *socket, tb_err *err);
 int tb_socket_connected(const tb_socket *socket); /* what dials: its connection is up */
+/* Cheap, for who waits for its connection: dials anew what has had none for a while, as nng may have given up. */
+void tb_socket_redial(tb_socket *socket);
+/* tb_wait_readable, with an eye on the connection of what dials. */
+tb_rc tb_socket_wait(tb_socket *socket, int fd, int interrupt_fd, uint64_t deadline);
 /* Listen; unlisten cuts the connections that came that way, and listen may follow it. */
 tb_rc tb_socket_listen(tb_socket *socket, tb_err *err);
 void tb_socket_unlisten(tb_socket *socket);

@@ -69,7 +69,7 @@ tb_rc tb_topics_next(tb_topics *topics, uint64_t timeout_ns, tb_buf *buf, tb_spa
 	tb_span topic, body;
 	tb_rc rc = TB_OK;
 	while (rc == TB_OK && !topics_receive(topics, &topic, &body))
-		rc = tb_wait_readable(topics->fd, topics->interrupt_fd, deadline);
+		rc = tb_socket_wait(topics->socket, topics->fd, topics->interrupt_fd, deadline);
 	if (rc == TB_EINTERRUPTED)
 		return tb_fail_interrupted(err, topics->url);
 	if (rc != TB_OK)
@@ -136,6 +136,8 @@ int tb_line_fd(tb_line *line)
 
 int tb_line_connected(tb_line *line)
 {
+	tb_socket_redial(line->events);
+	tb_socket_redial(line->topics->socket);
 	return tb_socket_connected(line->events) && tb_socket_connected(line->topics->socket);
 }
 

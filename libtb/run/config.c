@@ -20,6 +20,8 @@ const tb_opt tb_broker_rows[] = {
 	  "Bytes that an engine may have on their way.", 0 },
 	{ "publishers.max", 0, TB_OPT_UINT, BROKER(publishers_max), "128", "1..4096", NULL,
 	  "Engines that may publish at the same time.", 0 },
+	{ "streams.max", 0, TB_OPT_UINT, BROKER(streams_max), "1000", "1..2000", NULL,
+	  "Streams that there may be: an engine of a new name is refused beyond it.", 0 },
 	{ "listen.request", 0, TB_OPT_TEXT, BROKER(listen_request), NULL, NULL, "URL",
 	  "A further address for requests, e.g. tcp://127.0.0.1:7401.", 0 },
 	{ "listen.events", 0, TB_OPT_TEXT, BROKER(listen_events), NULL, NULL, "URL",

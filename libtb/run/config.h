@@ -7,7 +7,7 @@
 typedef struct tb_broker_config {
 	uint64_t journal_limit, journal_keep_ns, journal_file_size;
 	uint64_t lease_ns, silence_ns;
-	uint64_t window_frames, window_bytes, publishers_max;
+	uint64_t window_frames, window_bytes, publishers_max, streams_max;
 	char *listen_request, *listen_events, *listen_topics; /* beside the sockets below DIR/run; may be NULL */
 } tb_broker_config;
 

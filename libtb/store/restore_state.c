@@ -51,7 +51,8 @@ static tb_rc open_entries(tb_entries *entries, const char *path, tb_err *err)
 
 tb_rc tb_state_open(tb_state *state, const char *path, tb_err *err)
 {
-	*state = (tb_state){ .path = tb_strdup(path), .arena = tb_arena_new(), .ops = tb_alloc(OPS_ROOM * sizeof(*state->ops)) };
+	*state = (tb_state){ .path = tb_strdup(path), .arena = tb_arena_new() };
+	state->ops = tb_alloc(OPS_ROOM * sizeof(*state->ops));
 	tb_rc rc = open_entries(&state->present, path, err);
 	if (rc != TB_OK)
 		tb_state_close(state);

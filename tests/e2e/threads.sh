@@ -13,11 +13,11 @@ builds()
 		ninja -C "$build" publisher-threads publisher-real
 }
 
-# watched COMMAND…: it succeeds, and the sanitizer has nothing to say. With address randomization of more than 28 bits
-# an old sanitizer doesn't start: then without.
+# watched COMMAND…: it succeeds, and the sanitizer has nothing to say. An old one doesn't start where addresses are
+# randomized over more bits than it knows.
 watched()
 {
-	setarch "$(uname -m)" -R "$@"
+	timeout -k 5 150 setarch "$(uname -m)" -R "$@"
 }
 
 broker()

@@ -1,9 +1,9 @@
 /* A small repository of one stream, and a model that knows its state at every event. For tests of archive, restore and
  * verify: the model keeps what each event does and works the rest out by brute force.
  *
- * Events are puts and deletes of a dozen keys, some other kinds, and some that were rejected; in a repository with resets
- * also several deltas at once, and resets that are committed, discarded, or never committed. Their times repeat, go
- * back, and now and then run days ahead. Full backups are fuzzy: each key as it was at another moment of
+ * Events are puts and deletes of a dozen keys, some other kinds, and some that were rejected; in a repository with
+ * resets also several deltas at once, and resets that are committed, discarded, or never committed. Their times repeat,
+ * go back, and now and then run days ahead. Full backups are fuzzy: each key as it was at another moment of
  * replay_from..to. */
 #ifndef TESTS_REPOSITORY_BUILDER_H
 #define TESTS_REPOSITORY_BUILDER_H
@@ -31,17 +31,18 @@ enum model_op { OP_PUT, OP_DELETE, OP_OTHER, OP_REJECTED, OP_DELTAS, OP_BEGIN, O
 
 static int model_resets; /* the repository is one with resets */
 
-/* Committed: 15..24 and 46..49, the second after a begin at 31 that it discards. Discarded by an epoch: 52..54; the commit
- * at 57 comes too late. */
+/* Committed: 15..24 and 46..49, the second after a begin at 31 that it discards. Discarded by an epoch: 52..54; the
+ * commit at 57 comes too late. */
 static inline enum model_op model_reset_op(uint64_t number)
 {
 	static const struct {
 		uint64_t number;
 		enum model_op op;
 	} rows[] = {
-		{ 6, OP_DELTAS },  { 14, OP_DELTAS }, { 15, OP_BEGIN },  { 19, OP_DELTAS }, { 24, OP_COMMIT }, { 28, OP_DELTAS },
-		{ 31, OP_BEGIN },  { 36, OP_DELTAS }, { 41, OP_DELTAS }, { 46, OP_BEGIN },  { 48, OP_DELTAS }, { 49, OP_COMMIT },
-		{ 52, OP_BEGIN },  { 53, OP_DELTAS }, { 57, OP_REJECTED }, { 58, OP_DELTAS },
+		{ 6, OP_DELTAS },  { 14, OP_DELTAS }, { 15, OP_BEGIN },  { 19, OP_DELTAS },   { 24, OP_COMMIT },
+		{ 28, OP_DELTAS }, { 31, OP_BEGIN },  { 36, OP_DELTAS }, { 41, OP_DELTAS },   { 46, OP_BEGIN },
+		{ 48, OP_DELTAS }, { 49, OP_COMMIT }, { 52, OP_BEGIN },  { 53, OP_DELTAS },   { 57, OP_REJECTED },
+		{ 58, OP_DELTAS },
 	};
 	for (size_t i = 0; model_resets && i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (rows[i].number == number)

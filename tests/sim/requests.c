@@ -30,9 +30,19 @@ static void see_take(const Tb__TakeRequest *request, const Tb__TakeReply *reply)
 				sim.workers[w].spared = 1;
 }
 
-static void see_put(const Tb__PutRequest *request, const Tb__PutReply *reply)
+/* What only tells needs no lease. */
+static int needs_lease(const Tb__PutRequest *request, tb_span frames)
 {
-	if (request->generation == 0 || reply->status->code != TB_OK)
+	tb_frame frame;
+	int needs = request->n_finished > 0 || request->finished_to > 0;
+	while (frames.size > 0 && tb_frame_read(&frames, &frame, NULL) == TB_OK)
+		needs |= frame.kind != TB_KIND_HEALTH && frame.kind != TB_KIND_ANNOUNCE;
+	return needs;
+}
+
+static void see_put(const Tb__PutRequest *request, tb_span frames, const Tb__PutReply *reply)
+{
+	if (request->generation == 0 || reply->status->code != TB_OK || !needs_lease(request, frames))
 		return;
 	uint64_t newest = *generation_of(request->group, request->stream);
 	if (request->generation < newest)
@@ -55,6 +65,12 @@ static void *read_answer(tb_span answer, const ProtobufCMessageDescriptor *descr
 	return read_message(answer, TB_KIND_ANSWER, descriptor);
 }
 
+static tb_span frames_behind(tb_span request)
+{
+	tb_frame control;
+	return tb_frame_read(&request, &control, NULL) == TB_OK ? request : (tb_span){ 0 };
+}
+
 static void see_pair(tb_span request, tb_span answer)
 {
 	tb_frame head;
@@ -69,7 +85,7 @@ static void see_pair(tb_span request, tb_span answer)
 		const Tb__PutRequest *put = read_message(request, TB_KIND_PUT, &tb__put_request__descriptor);
 		const Tb__PutReply *reply = read_answer(answer, &tb__put_reply__descriptor);
 		if (put != NULL && reply != NULL)
-			see_put(put, reply);
+			see_put(put, frames_behind(request), reply);
 	}
 }
 

@@ -50,7 +50,6 @@
 #define SIM_WORKERS 5
 #define SIM_ORDERS 256
 #define SIM_KEYS 24
-#define SIM_FOREVER UINT64_MAX
 
 /* How likely, in 10,000. Zero in a run that has the fault switched off, and while everything heals. */
 struct sim_rates {
@@ -109,7 +108,6 @@ struct sim_worker {
 	uint64_t down_until, stalled_until;
 	tb_buf late;       /* a request that arrives later */
 	int late_is_orphan; /* of a process that is gone */
-	uint64_t generation; /* newest that the broker granted it, of the group */
 };
 
 struct sim_order {
@@ -187,7 +185,6 @@ void sim_end(void);
 void sim_fail(const char *format, ...) __attribute__((format(printf, 1, 2))); /* the first one counts */
 void sim_say(const char *format, ...) __attribute__((format(printf, 1, 2)));  /* with --verbose */
 const char *sim_below_dir(const char *name);
-struct sim_engine *sim_engine_of(uint64_t stream);
 
 /* host.c */
 void host_open(void);

@@ -57,14 +57,6 @@ const char *sim_below_dir(const char *name)
 	return path;
 }
 
-struct sim_engine *sim_engine_of(uint64_t stream)
-{
-	for (size_t i = 0; i < sim.engine_count; i++)
-		if (sim.engines[i].hash == stream)
-			return &sim.engines[i];
-	return NULL;
-}
-
 /* ---- beginning */
 
 /* Half of the faults don't come in a run, so that others are seen alone; those that come do so rarely or often. */
@@ -84,7 +76,7 @@ static void choose_rates(void)
 	};
 }
 
-static tb_rc no_files(tb_bus *bus, tb_span request, uint64_t timeout_ns, tb_buf *ret_answer, tb_err *err)
+static tb_rc operator_request(tb_bus *bus, tb_span request, uint64_t timeout_ns, tb_buf *ret_answer, tb_err *err)
 {
 	(void)bus, (void)timeout_ns;
 	return host_request(request, ret_answer) ? TB_OK : tb_fail(err, TB_EUNREACHABLE, "the broker is away");
@@ -141,7 +133,7 @@ void sim_begin(uint64_t seed, uint64_t steps)
 	sim.real_ns = UINT64_C(1700000000) * TB_NS_PER_S;
 	sim.clock = (tb_clock){ &sim, real_now, mono_now };
 	sim.arena = tb_arena_new();
-	sim.operator.request = no_files;
+	sim.operator.request = operator_request;
 	make_instance();
 	choose_rates();
 	fault_disk_init(&sim.journal, tb_disk_system());

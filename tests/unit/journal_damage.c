@@ -356,6 +356,29 @@ Test(journal_damage, a_failed_opening_answers_nobody_and_the_next_one_settles_it
 	tb_buf_drop(&bytes);
 }
 
+/* The zeros over a torn tail were in the cache alone: the next opening can't see that the disk has other bytes there. */
+Test(journal_damage, what_a_failed_opening_left_on_the_disk_does_no_harm_to_the_next_batch)
+{
+	uint64_t offset;
+	room_make();
+	append_well(1, 1, 50);
+	fault_disk_fail(&room.fault, FAULT_SYNC, 1, TB_EIO);
+	room.fault.power = 1;
+	cr_assert_neq(append(2, 1, 1000, &offset), TB_OK);
+	tb_journal_close(room.journal);
+	room.journal = NULL;
+	fault_disk_crash(&room.fault, 0, 600);
+	fault_disk_fail(&room.fault, FAULT_SYNC, 1, TB_EIO);
+	cr_assert_neq(room_open(), TB_OK);
+	room_open_well();
+	append_well(2, 1, 51);
+	tb_journal_close(room.journal);
+	room.journal = NULL;
+	fault_disk_crash(&room.fault, 0, 0);
+	room_open_well();
+	expect_told(2);
+}
+
 Test(journal_damage, a_rotation_that_fails_leaves_the_present_file_in_use)
 {
 	static const struct {

@@ -82,7 +82,8 @@ static void play(const char *script)
 	static const struct {
 		char letter;
 		enum made_kind kind;
-	} plain[] = { { '<', MADE_BEGIN }, { '>', MADE_COMMIT }, { '*', MADE_OTHER }, { '?', MADE_BROKEN }, { 'L', MADE_LOST } };
+	} plain[] = { { '<', MADE_BEGIN }, { '>', MADE_COMMIT }, { '*', MADE_OTHER }, { '?', MADE_BROKEN },
+	            { 'L', MADE_LOST } };
 	while (*script != '\0') {
 		size_t i = 0;
 		while (i < 5 && plain[i].letter != *script)
@@ -147,7 +148,8 @@ Test(reset, another_epoch_discards_what_was_open)
 
 Test(reset, an_open_one_survives_the_collector)
 {
-	CHECK("ab<cd!ef>g", "ab<cd!/ef>g", "ab<cd>!ef", "ab<cd>!<e!f>!g", "ab<c!<d!>e", "ab<cd!", "ab<cd>!e!f<g>!h!i", "a<bc!-b>!<d!,>");
+	CHECK("ab<cd!ef>g", "ab<cd!/ef>g", "ab<cd>!ef", "ab<cd>!<e!f>!g", "ab<c!<d!>e", "ab<cd!", "ab<cd>!e!f<g>!h!i",
+	      "a<bc!-b>!<d!,>");
 }
 
 Test(reset, a_backup_is_exact_wherever_resets_begin_and_end)

@@ -429,7 +429,7 @@ static inline tb_rc find_full(void *context, const char *name, uint64_t size, tb
 	return TB_OK;
 }
 
-/* At every number by the shortest way; then some from each older backup, the newer ones gone; and from the first event. */
+/* At every number by the shortest way; then some from each older backup, the newer ones gone; and from the first. */
 static inline void check_everywhere(const char *what)
 {
 	struct newest newest = { .to = 0 };

@@ -280,8 +280,8 @@ static tb_rc check_event(tb_turn *turn, const tb_stream *stream, tb_span canonic
 	return TB_OK;
 }
 
-static tb_rc apply_body(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_frame *frame, uint64_t number,
-                        const tb_event *event, tb_err *err)
+static tb_rc apply_body(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_frame *frame,
+                        uint64_t number, const tb_event *event, tb_err *err)
 {
 	if (event->kind == TB_EVENT_RESET)
 		return event->body.reset.commit ? reset_commit(collector, turn, stream, err)
@@ -293,8 +293,8 @@ static tb_rc apply_body(tb_collector *collector, tb_turn *turn, tb_stream *strea
 	return TB_OK;
 }
 
-static tb_rc apply_event(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_frame *frame, uint64_t number,
-                         tb_span canonical, struct rejects *rejects, tb_err *err)
+static tb_rc apply_event(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_frame *frame,
+                         uint64_t number, tb_span canonical, struct rejects *rejects, tb_err *err)
 {
 	tb_event event;
 	tb_err why;

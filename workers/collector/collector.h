@@ -11,11 +11,11 @@
  *   dedup.c      chunks that are stored already
  *   index.c      hashes of events
  *
- * Bank: "streams" (CollectorStream by stream), "state:<stream>" and "beside:<stream>" (the state, and what an open reset
- * fills; the stream's record says which is which), "segments" (PendingSegment by stream, from), "heads" and "moved"
- * (bank chains, all of them and those that the open segment moved), "backups" (CollectorBackup by id), "chunks" (dedup.c),
- * "index" and "index_runs" (store/event_index.h). In memory is only what the bank says, and plans, which start anew when
- * they are lost. */
+ * Bank: "streams" (CollectorStream by stream), "state:<stream>" and "beside:<stream>" (the state, and what an open
+ * reset fills; the stream's record says which is which), "segments" (PendingSegment by stream, from), "heads" and
+ * "moved" (bank chains, all of them and those that the open segment moved), "backups" (CollectorBackup by id), "chunks"
+ * (dedup.c), "index" and "index_runs" (store/event_index.h). In memory is only what the bank says, and plans, which
+ * start anew when they are lost. */
 #ifndef TB_WORKERS_COLLECTOR_H
 #define TB_WORKERS_COLLECTOR_H
 
@@ -96,7 +96,8 @@ void apply_drop(tb_stream *stream);
 /* reset.c: between begin and commit deltas go to the database beside, which the commit makes the state. A new begin, or
  * a frame of another epoch, discards what is open. */
 tb_rc reset_see_epoch(tb_collector *collector, tb_turn *turn, tb_stream *stream, uint64_t epoch, tb_err *err);
-tb_rc reset_begin(tb_collector *collector, tb_turn *turn, tb_stream *stream, uint64_t number, uint64_t epoch, tb_err *err);
+tb_rc reset_begin(tb_collector *collector, tb_turn *turn, tb_stream *stream, uint64_t number, uint64_t epoch,
+                  tb_err *err);
 tb_rc reset_commit(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_err *err); /* one is open */
 
 /* segment.c */

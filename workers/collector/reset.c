@@ -29,7 +29,8 @@ tb_rc reset_see_epoch(tb_collector *collector, tb_turn *turn, tb_stream *stream,
 	return discard(collector, turn, stream, "its publisher went before the commit", err);
 }
 
-tb_rc reset_begin(tb_collector *collector, tb_turn *turn, tb_stream *stream, uint64_t number, uint64_t epoch, tb_err *err)
+tb_rc reset_begin(tb_collector *collector, tb_turn *turn, tb_stream *stream, uint64_t number, uint64_t epoch,
+                  tb_err *err)
 {
 	tb_rc rc = stream->reset_begin != 0 ? discard(collector, turn, stream, "another one begins", err)
 	                                    : apply_flush(collector, turn, stream, err);

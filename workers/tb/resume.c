@@ -102,8 +102,8 @@ static tb_rc check_moving(tb_resume *resume, tb_publisher *publisher, struct wat
 	tb_progress_tell(&resume->progress, resume->entries, 0);
 	if (now - watch->moved_ns <= STUCK_NS)
 		return TB_OK;
-	return tb_fail(err, TB_ETIMEOUT, "nothing has moved for 30 s: durable up to event %llu of stream %s, published up to "
-	               "%llu", tb_ull(figures.durable), resume->stream, tb_ull(figures.accepted));
+	return tb_fail(err, TB_ETIMEOUT, "nothing has moved for 30 s: durable up to event %llu of stream %s, published up "
+	               "to %llu", tb_ull(figures.durable), resume->stream, tb_ull(figures.accepted));
 }
 
 static tb_rc await_durable(tb_resume *resume, tb_publisher *publisher, tb_err *err)

@@ -26,7 +26,8 @@ typedef struct tb_resume {
 /* TB_EBUSY: the engine runs. Leaves everything as it is. */
 tb_rc tb_resume_check(const tb_resume *resume, tb_err *err);
 /* One entry of the state, in any order; the first call begins. A tb_entry_fn. */
-tb_rc tb_resume_entry(void *resume, const void *key, size_t key_size, const void *value, size_t value_size, tb_err *err);
+tb_rc tb_resume_entry(void *resume, const void *key, size_t key_size, const void *value, size_t value_size,
+                      tb_err *err);
 /* After all entries: the state is replaced when this returns TB_OK, with begin and commit set. */
 tb_rc tb_resume_commit(tb_resume *resume, tb_err *err);
 void tb_resume_drop(tb_resume *resume);
