@@ -2,9 +2,11 @@
 
 #include "base/bytes.h"
 
-#define HEALTH_MAX 16384u
+/* Bodies: those that bear content or lists of it, and those that say something. */
+#define LARGE TB_FRAME_BODY_MAX
+#define SMALL 65536u
+#define HEALTH_ALL (8u << 20) /* of all members: it goes out in one answer */
 #define TOPIC_MAX 256u
-#define PERIOD_MAX 65536u
 
 /* What stands wrong in a frame that is whole. */
 static tb_rc read_body(const tb_put *put, const tb_frame *frame, const ProtobufCMessageDescriptor *descriptor,
@@ -209,8 +211,6 @@ static tb_rc check_health(tb_broker *broker, const tb_put *put, tb_frame *frame,
 {
 	ProtobufCMessage *message = NULL;
 	(void)broker, (void)ret_verdict;
-	if (frame->body.size > HEALTH_MAX)
-		return tb_fail(err, TB_EINVAL, "a process says more than %u bytes of its health", HEALTH_MAX);
 	return read_body(put, frame, &tb__health__descriptor, &message, err);
 }
 
@@ -232,8 +232,8 @@ static tb_rc check_announce(tb_broker *broker, const tb_put *put, tb_frame *fram
 static tb_rc check_period(tb_broker *broker, const tb_put *put, tb_frame *frame, tb_verdict *ret_verdict, tb_err *err)
 {
 	(void)put;
-	if (frame->body.size == 0 || frame->body.size > PERIOD_MAX)
-		return tb_fail(err, TB_EINVAL, "a period's record has 1 to %u bytes", PERIOD_MAX);
+	if (frame->body.size == 0)
+		return tb_fail(err, TB_EINVAL, "a period's record isn't empty");
 	ret_verdict->keep = !tb_span_equal(frame->body, tb_buf_span(&broker->period));
 	return TB_OK;
 }
@@ -257,13 +257,23 @@ static void keep_chunk(tb_broker *broker, const tb_put *put, const tb_frame *fra
 	tb_volatile_add(broker, frame, bytes, verdict->key);
 }
 
+static size_t health_total(const tb_broker *broker)
+{
+	size_t total = 0;
+	for (unsigned i = 0; i < TB_GROUP_COUNT; i++)
+		for (size_t m = 0; m < broker->groups[i].member_count; m++)
+			total += broker->groups[i].members[m].health.size;
+	return total;
+}
+
 static void keep_health(tb_broker *broker, const tb_put *put, const tb_frame *frame, tb_span bytes,
                         const tb_verdict *verdict)
 {
 	(void)bytes, (void)verdict;
 	if (put->member != NULL) {
 		tb_buf_clear(&put->member->health);
-		tb_buf_append_span(&put->member->health, frame->body);
+		if (health_total(broker) + frame->body.size <= HEALTH_ALL)
+			tb_buf_append_span(&put->member->health, frame->body);
 	}
 	tb_topic_later(broker, tb_span_text("health"), frame->body);
 }
@@ -285,10 +295,6 @@ static void keep_announce(tb_broker *broker, const tb_put *put, const tb_frame *
 #define STORER TB_GROUP_BIT(STORER)
 #define SIGNAL TB_GROUP_BIT(SIGNAL)
 #define WORKERS (COLLECTOR | SEALER | STORER | SIGNAL)
-
-/* Bodies: those that bear content or lists of it, and those that say something. */
-#define LARGE TB_FRAME_BODY_MAX
-#define SMALL 65536u
 
 static const tb_check checks[] = {
 	{ TB_KIND_EVENTS, SIGNAL, 1, SMALL, check_signals, keep_durable },

@@ -5,6 +5,7 @@
 #include "bus/listen.h"
 #include "run/config.h"
 #include "run/notify.h"
+#include "run/process.h"
 #include "store/instance.h"
 
 #include <errno.h>
@@ -264,9 +265,7 @@ static tb_rc start(tb_options *options, tb_broker_settings *settings, int argc, 
 
 int main(int argc, char **argv)
 {
-	sigset_t all;
-	sigfillset(&all);
-	sigprocmask(SIG_BLOCK, &all, NULL); /* before the first thread: they inherit it */
+	tb_process_begin();
 	tb_broker_settings settings;
 	tb_options options;
 	tb_err err = { 0 };

@@ -55,8 +55,11 @@ def read_excuses():
 
 
 def excused(excuses, path, source, number):
+    begin = number - 1
+    while begin > 0 and source[begin - 1].rstrip()[-1:] in (",", "(", "+", "?", ":", "&", "|", "=", '"'):
+        begin -= 1
     for glob, pattern, _ in excuses:
-        if fnmatch.fnmatch(path, glob) and pattern.search(source[number - 1]):
+        if fnmatch.fnmatch(path, glob) and (pattern.search(source[begin]) or pattern.search(source[number - 1])):
             return True
     return False
 

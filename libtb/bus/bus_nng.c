@@ -20,9 +20,6 @@
 #define RECONNECT_LAST_MS 1000
 /* A lost connection makes nng send a request again at once; this is for a peer that is there and stays silent. */
 #define RESEND_MS 60000
-/* A dialer of nng 1.5 gives up for good, without a word, when its peer on ipc:// goes before it has greeted: a broker that
- * is killed at that moment. So one that has been without a connection for so long is closed, and dialed anew. */
-#define REDIAL_NS (2 * TB_NS_PER_S)
 
 /* ---- sockets */
 
@@ -198,21 +195,10 @@ tb_rc tb_socket_dial(tb_socket *socket, tb_err *err)
 void tb_socket_redial(tb_socket *socket)
 {
 	if (socket->dialed_ns == 0 || tb_socket_connected(socket) ||
-	    tb_mono_ns(tb_clock_system()) - socket->dialed_ns < REDIAL_NS)
+	    tb_mono_ns(tb_clock_system()) - socket->dialed_ns < TB_REDIAL_NS)
 		return;
 	nng_dialer_close(socket->dialer);
 	tb_socket_dial(socket, NULL); /* else the next time */
-}
-
-tb_rc tb_socket_wait(tb_socket *socket, int fd, int interrupt_fd, uint64_t deadline)
-{
-	for (;;) {
-		tb_socket_redial(socket);
-		uint64_t pause = tb_deadline_after(REDIAL_NS / 2);
-		tb_rc rc = tb_wait_readable(fd, interrupt_fd, pause < deadline ? pause : deadline);
-		if (rc != TB_ETIMEOUT || pause >= deadline)
-			return rc;
-	}
 }
 
 int tb_socket_connected(const tb_socket *socket)

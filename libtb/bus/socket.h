@@ -23,10 +23,10 @@ void tb_socket_close(tb_socket *socket); /* NULL is fine. Whoever uses it in ano
 /* Dial in the background, again and again. */
 tb_rc tb_socket_dial(tb_socket *socket, tb_err *err);
 int tb_socket_connected(const tb_socket *socket); /* what dials: its connection is up */
-/* Cheap, for who waits for its connection: dials anew what has had none for a while, as nng may have given up. */
+/* A dialer of nng 1.5 gives up for good, without a word, when its peer on ipc:// goes before it has greeted: a broker that
+ * is killed at that moment. So what has been without a connection for so long is dialed anew. Cheap: for who waits. */
+#define TB_REDIAL_NS (2 * TB_NS_PER_S)
 void tb_socket_redial(tb_socket *socket);
-/* tb_wait_readable, with an eye on the connection of what dials. */
-tb_rc tb_socket_wait(tb_socket *socket, int fd, int interrupt_fd, uint64_t deadline);
 /* Listen; unlisten cuts the connections that came that way, and listen may follow it. */
 tb_rc tb_socket_listen(tb_socket *socket, tb_err *err);
 void tb_socket_unlisten(tb_socket *socket);
@@ -48,6 +48,8 @@ uint64_t tb_deadline_after(uint64_t timeout_ns); /* on the system's monotonic cl
 /* Until fd is readable (TB_OK), interrupt_fd is (TB_EINTERRUPTED; -1: none), or the deadline is over (TB_ETIMEOUT).
  * Writes no sentence. */
 tb_rc tb_wait_readable(int fd, int interrupt_fd, uint64_t deadline);
+/* The same, with an eye on the connection of what dials. */
+tb_rc tb_socket_wait(tb_socket *socket, int fd, int interrupt_fd, uint64_t deadline);
 tb_rc tb_fail_interrupted(tb_err *err, const char *url);
 /* An eventfd or timerfd that doesn't block. Clear: 1 when it was raised. */
 void tb_event_raise(int fd);

@@ -25,6 +25,17 @@ tb_rc tb_wait_readable(int fd, int interrupt_fd, uint64_t deadline)
 	}
 }
 
+tb_rc tb_socket_wait(tb_socket *socket, int fd, int interrupt_fd, uint64_t deadline)
+{
+	for (;;) {
+		tb_socket_redial(socket);
+		uint64_t pause = tb_deadline_after(TB_REDIAL_NS / 2);
+		tb_rc rc = tb_wait_readable(fd, interrupt_fd, pause < deadline ? pause : deadline);
+		if (rc != TB_ETIMEOUT || pause >= deadline)
+			return rc;
+	}
+}
+
 tb_rc tb_fail_interrupted(tb_err *err, const char *url)
 {
 	return tb_fail(err, TB_EINTERRUPTED, "asked to end while waiting for %s", url);

@@ -4,18 +4,16 @@
 #include "run/config.h"
 #include "run/loop.h"
 #include "run/notify.h"
+#include "run/process.h"
 #include "store/instance.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
-
-#define LARGE_MEMORY (1024 * 1024) /* from here on it goes back to the system when it is freed */
 
 struct common {
 	char *dir, *broker, *key, *bank, *log_level;
@@ -182,10 +180,7 @@ static tb_rc work(struct process *process, const struct common *common, tb_err *
 
 int tb_worker_main(const tb_worker *worker, int argc, char **argv)
 {
-	mallopt(M_MMAP_THRESHOLD, LARGE_MEMORY); /* fixed: else glibc keeps ever larger pieces once they were freed */
-	sigset_t all;
-	sigfillset(&all);
-	sigprocmask(SIG_BLOCK, &all, NULL); /* before the first thread: they inherit it */
+	tb_process_begin();
 	struct common common;
 	tb_options options, own;
 	tb_err err = { 0 };

@@ -694,6 +694,10 @@ static void members(void)
 
 /* ---- a sealer that answers with lies */
 
+/* As a worker that knows the period, and so waits until there is something. */
+static uint8_t period_hash[32];
+static int period_known;
+
 static const Tb__TakeReply *take_as(nng_socket socket, unsigned group, const uint8_t *member, uint64_t generation,
                                     uint64_t turn, tb_arena *arena, tb_buf *answer, tb_span *ret_frames)
 {
@@ -705,6 +709,7 @@ static const Tb__TakeReply *take_as(nng_socket socket, unsigned group, const uin
 	take.wait_ms = 200;
 	take.generation = generation;
 	take.turn = turn;
+	take.period_known = blob(period_hash, period_known ? sizeof(period_hash) : 0);
 	tb_control_write(&request, TB_KIND_TAKE, &take.base);
 	unsigned code = ask(socket, tb_buf_span(&request), answer);
 	tb_buf_drop(&request);
@@ -712,8 +717,12 @@ static const Tb__TakeReply *take_as(nng_socket socket, unsigned group, const uin
 	tb_span rest = tb_buf_span(answer);
 	if (code != TB_OK || tb_control_read(&rest, TB_KIND_ANSWER, &tb__take_reply__descriptor, arena, &message, NULL) != TB_OK)
 		return NULL;
+	const Tb__TakeReply *reply = (const Tb__TakeReply *)message;
+	if (reply->period.len > 0)
+		crypto_generichash(period_hash, sizeof(period_hash), reply->period.data, reply->period.len, NULL, 0);
+	period_known |= reply->period.len > 0;
 	*ret_frames = rest;
-	return (const Tb__TakeReply *)message;
+	return reply;
 }
 
 /* Takes what sealers get, for five seconds, and says that it is sealed as an object that nobody ever made. */
@@ -726,7 +735,7 @@ static void sealer(void)
 	tb_span frames;
 	uint64_t turn = 0;
 	chance_fill(member, sizeof(member));
-	for (int i = 0; i < 25; i++) {
+	for (int i = 0; i < 40; i++) {
 		const Tb__TakeReply *reply = take_as(socket, TB_GROUP_SEALER, member, 0, turn, arena, &answer, &frames);
 		for (size_t j = 0; reply != NULL && j < reply->n_leased; j++) {
 			tb_frame frame;
@@ -764,10 +773,11 @@ static void hoarder(void)
 	tb_span frames;
 	uint64_t turn = 0;
 	chance_fill(member, sizeof(member));
-	for (int i = 0; i < 15; i++) {
+	for (int i = 0; i < 40; i++) {
 		const Tb__TakeReply *reply = take_as(socket, TB_GROUP_SEALER, member, 0, turn, arena, &answer, &frames);
 		if (reply != NULL)
 			turn = reply->turn;
+		granted += reply != NULL ? reply->n_leased : 0;
 		tb_arena_reset(arena);
 	}
 	tb_buf_drop(&answer);

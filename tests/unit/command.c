@@ -400,7 +400,10 @@ static void room_init(room *room)
 	room->reply.now_ns = T0;
 	room->reply.journal_bytes = 1 << 20;
 	room->reply.journal_limit = 1 << 30;
-	room->status = (status){ .dir = "/x", .degraded = json_array(), .warnings = json_array() };
+	room->reply.streams_max = 1000;
+	room->status = (status){
+		.dir = "/x", .refused = json_object(), .degraded = json_array(), .warnings = json_array(),
+	};
 }
 
 /* The reasons, joined by '|'. */
@@ -447,7 +450,12 @@ Test(status, each_trouble_has_its_reason)
 		{ "held up", "broker: degraded: the journal is full" },
 		{ "journal", "journal: 800.0 MiB of 1.0 GiB; at its limit nothing more is accepted" },
 		{ "window", "book: 10 events are not stored yet, the oldest for 60 s" },
+		{ "streams", "there are 1 streams, and no room for another: see streams.max in tb.yaml" },
+		{ "tired", "sealer: 3 segments were tried five times without result, and are tried on; /x/logs/sealer.log says why" },
 	};
+	Tb__GroupStat group = TB__GROUP_STAT__INIT, *groups[] = { &group };
+	group.group = TB_GROUP_SEALER;
+	group.tired = 3;
 	for (size_t i = 0; i < sizeof(troubles) / sizeof(*troubles); i++) {
 		room room;
 		room_init(&room);
@@ -458,10 +466,28 @@ Test(status, each_trouble_has_its_reason)
 		case 3: room.reply.held_up = (char *)"the journal is full"; break;
 		case 4: room.reply.journal_bytes = 800 << 20; break;
 		case 5: room.stream.stored = 90; room.stream.durable_stamp_ns = T0 - 60 * TB_NS_PER_S; break;
+		case 6: room.reply.streams_max = 1; break;
+		case 7: room.reply.groups = groups; room.reply.n_groups = 1; break;
 		}
 		cr_assert_str_eq(judge(&room), troubles[i].reason, "%s", troubles[i].what);
 		status_drop(&room.status);
 	}
+}
+
+Test(status, what_was_not_taken_is_told_by_its_cause_and_is_no_trouble)
+{
+	room room;
+	Tb__Refusal refusal = TB__REFUSAL__INIT, *refusals[] = { &refusal };
+	room_init(&room);
+	refusal.cause = (char *)"no frames";
+	refusal.count = 12;
+	room.reply.refusals = refusals;
+	room.reply.n_refusals = 1;
+	cr_assert_str_eq(judge(&room), "");
+	json_t *object = status_json(&room.status);
+	cr_assert_eq(json_integer_value(json_object_get(json_object_get(object, "refused"), "no frames")), 12);
+	json_decref(object);
+	status_drop(&room.status);
 }
 
 Test(status, a_heartbeat_of_less_than_three_seconds_is_fresh)

@@ -96,16 +96,6 @@ static void turn_with(const tb_frame *frame, uint64_t id)
 	turn_end();
 }
 
-/* It refuses, and nothing of the turn holds. */
-static void turn_fails(const tb_frame *frame, tb_rc rc)
-{
-	turn_begin(1);
-	cr_assert_eq(turn_handle(frame, 999), rc, "%s", room.err.text);
-	tb_txn_abort(room.turn.txn);
-	tb_outgoing_abort(room.outgoing);
-	tb_arena_reset(room.arena);
-}
-
 static void store_object(uint8_t ret_name[TB_OBJECT_NAME], uint64_t id)
 {
 	tb_frame object = object_of("some plain bytes", ret_name);
@@ -235,24 +225,42 @@ Test(storer, a_stray_file_beside_the_heads_does_not_stop_it)
 	cr_assert_eq(noted_count(TB_KIND_STORED), 2);
 }
 
-Test(storer, a_manifest_that_is_not_the_next_of_its_chain_is_refused_and_not_written)
+/* Neither stored nor finished, so that it comes again; and what follows goes on. */
+static void held(const tb_frame *frame, uint64_t id)
+{
+	Tb__Health health = TB__HEALTH__INIT;
+	size_t rejects = noted_count(TB_KIND_REJECT), stored = noted_count(TB_KIND_STORED), names = names_below("");
+	turn_with(frame, id);
+	cr_assert_not(was_finished(id));
+	cr_assert_eq(noted_count(TB_KIND_REJECT), rejects);
+	cr_assert_eq(noted_count(TB_KIND_STORED), stored);
+	cr_assert_eq(names_below(""), names);
+	storer_worker.health(room.self, room.arena, &health);
+	cr_assert_str_eq(health.state, "critical");
+	cr_assert_not_null(strstr(health.detail, "manifest"));
+}
+
+Test(storer, a_manifest_that_is_not_the_next_of_its_chain_is_held_and_not_written)
 {
 	uint8_t name[TB_OBJECT_NAME];
 	store_object(name, 10);
 	static const uint64_t chains[] = { 2, 7 };
 	for (size_t i = 0; i < 2; i++) {
 		tb_frame frame = frame_with(manifest_make(BOOK, chains[i], name));
-		turn_fails(&frame, TB_EREFUSED);
+		held(&frame, 20 + i);
 	}
 	cr_assert_eq(names_below("manifests") + names_below("heads"), 0);
+	tb_frame first = frame_with(manifest_make(BOOK, 1, name));
+	turn_with(&first, 30);
+	cr_assert(was_finished(30));
 }
 
-Test(storer, a_manifest_whose_object_was_never_stored_is_refused)
+Test(storer, a_manifest_whose_object_was_never_stored_is_held)
 {
 	uint8_t name[TB_OBJECT_NAME] = { 1 };
 	Tb__ManifestFrame *manifest = manifest_make(BOOK, 1, name);
 	tb_frame frame = frame_with(manifest);
-	turn_fails(&frame, TB_ENOTFOUND);
+	held(&frame, 20);
 	cr_assert_eq(names_below("manifests"), 0);
 }
 

@@ -17,6 +17,8 @@ typedef struct storer {
 	tb_worker_env *env;
 	tb_tier *tier;
 	tb_buf back; /* what was read back */
+	uint64_t held; /* manifests that were not taken in this life */
+	char why[300]; /* the last of them */
 } storer;
 
 static void storer_close(void *self)
@@ -186,6 +188,16 @@ static int manifest_fits(const Tb__ManifestFrame *manifest)
 	return strcmp(path, manifest->path) == 0;
 }
 
+/* It names what was never stored, or isn't the next of its chain: an operator has to look. It stays open at the broker,
+ * which gives it again to the next life of this process, and meanwhile the other streams go on. */
+static tb_rc hold(storer *s, const tb_err *why)
+{
+	tb_log_err(TB_LOG_ERROR, "held", why);
+	snprintf(s->why, sizeof(s->why), "%.240s%s", why->text, s->held > 0 ? " (and others)" : "");
+	s->held++;
+	return TB_OK;
+}
+
 /* The catalog first: it knows whether this is the next of its chain, and until the commit nothing of it holds. */
 static tb_rc store_manifest(storer *s, tb_turn *turn, const tb_frame *frame, uint64_t id, tb_err *err)
 {
@@ -199,6 +211,8 @@ static tb_rc store_manifest(storer *s, tb_turn *turn, const tb_frame *frame, uin
 	tb_rc rc = check_objects(turn, manifest, err);
 	if (rc == TB_OK)
 		rc = tb_catalog_manifest(turn->txn, manifest, hash, turn->now_ns, err);
+	if (rc == TB_EINVAL || rc == TB_ENOTFOUND || rc == TB_EREFUSED)
+		return hold(s, err);
 	if (rc == TB_OK)
 		rc = put_checked(s, manifest->path, file, err);
 	if (rc == TB_OK)
@@ -277,6 +291,16 @@ static tb_rc storer_tick(void *self, tb_turn *turn, uint64_t *ret_wait_ns, tb_er
 	return TB_OK;
 }
 
+static void storer_health(void *self, tb_arena *arena, Tb__Health *health)
+{
+	const storer *s = self;
+	(void)arena;
+	if (s->held == 0)
+		return;
+	health->state = (char *)(uintptr_t)"critical";
+	health->detail = (char *)(uintptr_t)s->why;
+}
+
 const tb_worker storer_worker = {
 	.name = "storer",
 	.summary = "Writes objects and manifests to the primary tier and keeps the catalog. Holds no key.",
@@ -286,5 +310,6 @@ const tb_worker storer_worker = {
 	.open = storer_open,
 	.handle = storer_handle,
 	.tick = storer_tick,
+	.health = storer_health,
 	.close = storer_close,
 };

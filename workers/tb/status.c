@@ -52,6 +52,7 @@ void status_drop(status *self)
 	free(self->processes);
 	free(self->streams);
 	tb_buf_drop(&self->repository);
+	json_decref(self->refused);
 	json_decref(self->degraded);
 	json_decref(self->warnings);
 }
@@ -115,6 +116,22 @@ static void take_group(status *self, const Tb__GroupStat *stat)
 	if (row != NULL && stat->rejected > 0)
 		status_degraded(self, "%s: %llu frames were rejected; `rejected` in %s/logs/%s.log says why", row->name,
 		                (unsigned long long)stat->rejected, self->dir, row->name);
+	if (row != NULL && stat->tired > 0)
+		status_degraded(self, "%s: %llu segments were tried five times without result, and are tried on; %s/logs/%s.log "
+		                "says why", row->name, (unsigned long long)stat->tired, self->dir, row->name);
+}
+
+static void take_refusals(status *self, const Tb__StatReply *reply)
+{
+	for (size_t i = 0; i < reply->n_refusals; i++)
+		json_object_set_new(self->refused, reply->refusals[i]->cause, json_integer((json_int_t)reply->refusals[i]->count));
+	if (reply->streams_max == 0)
+		return;
+	if (reply->n_streams >= reply->streams_max)
+		status_degraded(self, "there are %zu streams, and no room for another: see streams.max in tb.yaml", reply->n_streams);
+	else if (reply->n_streams > reply->streams_max / 10 * 9)
+		status_warning(self, "there are %zu streams, and %u are the most: see streams.max in tb.yaml", reply->n_streams,
+		               reply->streams_max);
 }
 
 void status_take_reply(status *self, const Tb__StatReply *reply)
@@ -132,6 +149,7 @@ void status_take_reply(status *self, const Tb__StatReply *reply)
 	}
 	for (size_t i = 0; i < reply->n_groups; i++)
 		take_group(self, reply->groups[i]);
+	take_refusals(self, reply);
 }
 
 /* The broker's stamp of the first event that isn't stored yet: exact, where its answer knows only the newest's. */
@@ -296,7 +314,8 @@ static tb_rc gather(const tb_call *call, status *self, tb_err *err)
 tb_rc verb_status(tb_call *call, tb_err *err)
 {
 	status self = {
-		.degraded = json_array(), .warnings = json_array(), .now_ns = tb_real_ns(call->clock),
+		.refused = json_object(), .degraded = json_array(), .warnings = json_array(),
+		.now_ns = tb_real_ns(call->clock),
 	};
 	tb_rc rc = tb_call_dir(call, &self.dir, err);
 	if (rc == TB_OK)

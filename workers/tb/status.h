@@ -48,6 +48,7 @@ typedef struct status {
 	uint64_t room_free, room_all; /* of the repository's disk; 0: unknown */
 	int same_disk;                /* as the journal's */
 	int identity_beside, kit_beside; /* an identity, a recovery kit lies in keys/ */
+	json_t *refused;              /* how often something wasn't taken, by cause, since the broker started */
 	json_t *degraded, *warnings;  /* texts */
 } status;
 

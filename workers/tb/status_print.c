@@ -210,6 +210,16 @@ static void print_backups(const status *self, tb_buf *to)
 	tb_table_drop(&table);
 }
 
+static void print_refused(const status *self, tb_buf *to)
+{
+	const char *cause, *before = "\nrefused  ";
+	json_t *count;
+	json_object_foreach (self->refused, cause, count) {
+		tb_buf_print(to, "%s%s: %lld", before, cause, (long long)json_integer_value(count));
+		before = ", ";
+	}
+}
+
 static void print_rooms(const status *self, tb_buf *to)
 {
 	if (self->reachable) {
@@ -217,6 +227,7 @@ static void print_rooms(const status *self, tb_buf *to)
 		tb_print_size(to, self->journal_bytes);
 		tb_buf_print(to, " of ");
 		tb_print_size(to, self->journal_limit);
+		print_refused(self, to);
 	}
 	tb_buf_print(to, "\ntier     local  %.*s  ", (int)self->repository.size, (const char *)self->repository.data);
 	tb_print_size(to, self->room_free);
@@ -316,9 +327,9 @@ json_t *status_json(const status *self)
 	if (self->reachable)
 		journal = json_pack("{s:I, s:I}", "bytes", (json_int_t)self->journal_bytes, "limit",
 		                    (json_int_t)self->journal_limit);
-	return json_pack("{s:s, s:b, s:o, s:b, s:O, s:O, s:o, s:o, s:o, s:[o], s:n, s:b}", "dir", self->dir, "running",
+	return json_pack("{s:s, s:b, s:o, s:b, s:O, s:O, s:o, s:o, s:o, s:O, s:[o], s:n, s:b}", "dir", self->dir, "running",
 	                 self->reachable, "up_pid", number_or_null(self->up_pid != 0, (uint64_t)self->up_pid), "healthy",
 	                 self->reachable && json_array_size(self->degraded) == 0, "degraded", self->degraded, "warnings",
-	                 self->warnings, "processes", processes, "streams", streams, "journal", journal, "tiers", tier,
-	                 "last_drill", "identity_beside", self->identity_beside);
+	                 self->warnings, "processes", processes, "streams", streams, "journal", journal, "refused", self->refused,
+	                 "tiers", tier, "last_drill", "identity_beside", self->identity_beside);
 }

@@ -1,0 +1,9 @@
+/* What each of the long-running programs does first, before it has threads. */
+#ifndef TB_RUN_PROCESS_H
+#define TB_RUN_PROCESS_H
+
+/* Takes as many file descriptors as it may have, since a connection is one; gives large memory back when it is freed;
+ * blocks signals, which threads inherit. */
+void tb_process_begin(void);
+
+#endif

@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Each program says what it wants when it isn't called as it wants, and ends with the code for it; no two brokers serve one
+# instance, and a broker says on what it stands when it starts.
+. "$(dirname "$0")/lib.sh"
+
+workers=(collector sealer storer signal)
+instance=$work/tb
+
+# ends_with CODE WORDS COMMAND…: that exit code, and the words in what it says.
+ends_with()
+{
+	local wanted=$1 words=$2 code=0
+	shift 2
+	timeout 20 "$@" >"$work/said" 2>&1 || code=$?
+	if [ $code -ne "$wanted" ] || ! grep -qF -- "$words" "$work/said"; then
+		echo "exit code $code, not $wanted, or no \"$words\" in:"
+		cat "$work/said"
+		return 1
+	fi
+}
+
+explains_itself() # PROGRAM
+{
+	ends_with 0 "usage: $1 " "$1" --help && ends_with 0 "$1 " "$1" --version &&
+		ends_with 2 "--dir" "$1" && ends_with 2 "operand" "$1" --dir "$instance" operand &&
+		ends_with 2 "--nonsense" "$1" --nonsense
+}
+
+claim "an instance is made" tb init --dir "$instance"
+for program in tb-broker "${workers[@]/#/tb-}"; do
+	claim "$program explains itself" explains_itself "$program"
+done
+claim "a broker wants an instance" ends_with 3 "tb.yaml" tb-broker --dir "$work/nothing"
+
+with_config() # LINES CODE WORDS
+{
+	cp "$instance/tb.yaml" "$work/tb.yaml"
+	printf '%b\n' "$1" >>"$instance/tb.yaml"
+	ends_with "$2" "$3" tb-broker --dir "$instance"
+	local rc=$?
+	cp "$work/tb.yaml" "$instance/tb.yaml"
+	return $rc
+}
+claim "windows that together are above what can be received are refused" \
+	with_config 'window:\n  frames: 512\npublishers:\n  max: 1000' 2 "lower one of them"
+claim "a name that nobody knows is refused with its line" with_config 'jurnal: 1' 2 "tb.yaml:"
+claim "an address that isn't one is refused" with_config 'listen:\n  request: nonsense' 2 "nonsense"
+
+serving()
+{
+	spawn tb-broker --dir "$instance" 2>"$work/broker.log"
+	broker=$spawned
+	await 20 grep -q 'listens at' "$work/broker.log"
+}
+
+is_refused_beside()
+{
+	ends_with 5 "process $broker" tb-broker --dir "$instance"
+}
+
+# What a power cut may leave: the beginning of a batch that nobody was told of.
+torn()
+{
+	kill -KILL "$broker"
+	wait "$broker" 2>/dev/null
+	python3 - "$instance"/journal/*.tbj <<'SCRIPT'
+import sys
+with open(sys.argv[-1], "r+b") as file:
+    end = len(file.read().rstrip(b"\0")) + 7 & ~7
+    file.seek(end)
+    file.write(b"TBB1 and then the power went")
+SCRIPT
+	serving && grep -q 'torn tail of 28 bytes' "$work/broker.log"
+}
+
+damaged()
+{
+	kill -TERM "$broker"
+	wait "$broker"
+	python3 - "$instance"/journal/*.tbj <<'SCRIPT'
+import sys
+with open(sys.argv[-1], "r+b") as file:
+    file.seek(100)
+    byte = file.read(1)[0]
+    file.seek(100)
+    file.write(bytes([byte ^ 1]))
+SCRIPT
+	ends_with 1 "is damaged at offset" tb-broker --dir "$instance"
+}
+
+claim "a broker serves" serving
+claim "a second one is told who serves already" is_refused_beside
+claim "a torn tail is cut, and that is said" torn
+claim "damage is refused, and where" damaged
+end
