@@ -67,7 +67,7 @@ static void chance_fill(uint8_t *bytes, size_t size)
 
 static nng_socket dial(int (*open_fn)(nng_socket *), const char *name)
 {
-	nng_socket socket;
+	nng_socket socket = NNG_SOCKET_INITIALIZER;
 	tb_buf url = { 0 };
 	if (tb_bus_address(dir, name, &url, NULL) != TB_OK || open_fn(&socket) != 0)
 		die("no socket");
@@ -830,7 +830,7 @@ static void questions(void)
 	uint8_t *bytes = tb_alloc_zero(1, MIB);
 	static const char *const texts[] = {
 		"{}", "[", "{\"since\":-1}", "{\"since\":18446744073709551616}", "{\"topic\":7}", "null", "{\"limit\":1e300}",
-		"{\"backup\":\"" "%s\"}", "{\"wait_ms\":-5}", "{\"stream\":\"\\u0000\"}", "{\"a\":1,\"a\":2}",
+		"{\"backup\":\"%s\"}", "{\"wait_ms\":-5}", "{\"stream\":\"\\u0000\"}", "{\"a\":1,\"a\":2}",
 	};
 	for (int i = 0; i < 5000; i++) {
 		tb_span text = tb_span_text(texts[i % 11]);
