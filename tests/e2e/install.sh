@@ -189,6 +189,8 @@ completes_names()
 {
 	local id
 	id=$(tb backup --dir "$work/tb" --type full --stream consumer --wait) || return
+	# A stream has a name in the repository once something of it is stored.
+	await 10 test -d "$work/tb/repository/manifests/consumer-cxx" || return
 	offers 'consumer consumer-cxx' tb restore --dir "$work/tb" --stream cons &&
 		offers "$id" tb show --repo "$work/tb/repository" FUL &&
 		offers "$id" tb restore -d "$work/tb" --backup FUL && offers '' tb restore --stream cons
