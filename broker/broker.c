@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #define UPKEEP_NS TB_NS_PER_S
+#define BUFFER_KEPT (1u << 20)
 
 static uint64_t or_default(uint64_t value, uint64_t fallback)
 {
@@ -189,13 +190,20 @@ static void stamp_batch(tb_broker *broker, uint64_t stamp_ns)
 	}
 }
 
-/* A batch of unusual size doesn't keep its memory. */
 static void batch_clear(tb_broker *broker)
 {
-	if (broker->batch.capacity > 64u << 20)
-		tb_buf_drop(&broker->batch);
 	tb_buf_clear(&broker->batch);
 	broker->batch_count = 0;
+}
+
+/* What was large once doesn't keep its memory; while it is large all the time, making it anew each second costs nothing. */
+static void give_back(tb_broker *broker)
+{
+	tb_buf *bufs[] = { &broker->batch, &broker->told, &broker->topics, &broker->answer, &broker->frames, &broker->leased };
+	for (size_t i = 0; i < sizeof(bufs) / sizeof(bufs[0]); i++)
+		if (bufs[i]->capacity > BUFFER_KEPT)
+			tb_buf_drop(bufs[i]);
+	tb_asks_give_back(broker);
 }
 
 static tb_rc append_batch(tb_broker *broker, tb_err *err)
@@ -271,6 +279,8 @@ static void upkeep(tb_broker *broker)
 	tb_leases_check(broker);
 	tb_publishers_check(broker);
 	broker->files_due = 1;
+	if (broker->batch_count == 0 && broker->topics.size == 0)
+		give_back(broker);
 }
 
 uint64_t tb_broker_tick(tb_broker *broker)

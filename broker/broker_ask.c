@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+#define SPARE_KEPT 8
+
 static const tb_verb verbs[] = {
 	{ TB_KIND_HELLO, &tb__hello_request__descriptor, 4096, tb_hello_decide, NULL, tb_hello_tell },
 	{ TB_KIND_PUT, &tb__put_request__descriptor, 1 << 20, tb_put_decide, NULL, tb_put_tell },
@@ -234,6 +236,15 @@ static void free_asks(tb_asking **asks, size_t count)
 		free(asks[i]);
 	}
 	free(asks);
+}
+
+void tb_asks_give_back(tb_broker *broker)
+{
+	while (broker->spare_count > SPARE_KEPT) {
+		tb_asking *ask = broker->spare[--broker->spare_count];
+		tb_arena_free(ask->arena);
+		free(ask);
+	}
 }
 
 void tb_asks_close(tb_broker *broker)

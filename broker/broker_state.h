@@ -255,6 +255,7 @@ void tb_ask_wait(tb_broker *broker, tb_asking *ask, uint64_t wait_ns);
 void tb_asks_again(tb_broker *broker);
 void tb_asks_serve(tb_broker *broker);
 uint64_t tb_asks_deadline(const tb_broker *broker);
+void tb_asks_give_back(tb_broker *broker); /* memory of many that waited once */
 void tb_asks_close(tb_broker *broker);
 
 static inline ProtobufCBinaryData tb_binary(const void *data, size_t size)

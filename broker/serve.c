@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "bus/listen.h"
+#include "run/process.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 /* What a batch takes before it is committed. */
 #define TURN_MESSAGES 1024
 #define TURN_BYTES ((size_t)8 * 1024 * 1024)
+#define TRIM_EVERY (10 * TB_NS_PER_S)
 
 enum { INLET, OUTLET, SERVER, SOCKETS };
 
@@ -22,6 +24,7 @@ struct tb_serve {
 	struct { unsigned reopened; int deaf; } logged[SOCKETS]; /* what was last said of each */
 	int asked; /* requests have come since the last tick */
 	uint64_t tick_due;
+	uint64_t trim_due;
 	tb_err failure; /* of a commit in the middle of a turn */
 };
 
@@ -108,6 +111,15 @@ static tb_rc turn(tb_serve *serve, tb_err *err)
 	return serve->failure.rc;
 }
 
+static void trim(tb_serve *serve)
+{
+	uint64_t now = tb_mono_ns(serve->clock);
+	if (now < serve->trim_due)
+		return;
+	serve->trim_due = now + TRIM_EVERY;
+	tb_process_trim();
+}
+
 static void log_sockets(tb_serve *serve)
 {
 	const tb_listening *sockets[SOCKETS] = {
@@ -147,6 +159,7 @@ tb_rc tb_serve_run(tb_serve *serve, int signal_fd, tb_err *err)
 		rc = turn(serve, err);
 		tb_outlet_turn(serve->outlet);
 		log_sockets(serve);
+		trim(serve);
 		if (rc == TB_OK)
 			wait_for_work(serve, fds, sizeof(fds) / sizeof(fds[0]));
 	}

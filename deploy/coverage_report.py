@@ -14,13 +14,15 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROOMS = ("libtb/", "broker/")
+TARGETS = ("tb", "tbbroker", "tb-broker")  # whose objects are those of the rooms
 
 
 def counts_of(build):
-    """{path: {line: executions}} of our sources, over all objects of libraries and programs."""
+    """{path: {line: executions}} of the rooms' sources."""
     objects = []
-    for directory, _, names in os.walk(os.path.join(build, "CMakeFiles")):
-        objects += [os.path.join(directory, name) for name in names if name.endswith(".gcda")]
+    for target in TARGETS:
+        for directory, _, names in os.walk(os.path.join(build, "CMakeFiles", target + ".dir")):
+            objects += [os.path.join(directory, name) for name in names if name.endswith(".gcda")]
     lines = collections.defaultdict(lambda: collections.defaultdict(int))
     for begin in range(0, len(objects), 40):
         out = subprocess.run(["gcov", "--json-format", "--stdout", *objects[begin:begin + 40]], cwd=build,
@@ -66,6 +68,7 @@ def excused(excuses, path, source, number):
 
 def main():
     build, *rest = sys.argv[1:]
+    build = os.path.abspath(build)
     with_lines = "--lines" in rest
     wanted = [path for path in rest if path != "--lines"]
     counts, excuses = counts_of(build), read_excuses()

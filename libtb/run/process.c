@@ -7,6 +7,7 @@
 
 #define FILES_MAX 65536u
 #define LARGE_MEMORY (1024 * 1024)
+#define PIECES_MAX (16u * 1024 * 1024)
 #define ARENAS 2 /* a message is allocated in one thread and freed in another: each further arena keeps some for itself */
 
 static void raise_files(void)
@@ -26,4 +27,10 @@ void tb_process_begin(void)
 	raise_files();
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, NULL);
+}
+
+void tb_process_trim(void)
+{
+	if (mallinfo2().fordblks > PIECES_MAX)
+		malloc_trim(0);
 }

@@ -58,6 +58,47 @@ is_refused_beside()
 	ends_with 5 "process $broker" tb-broker --dir "$instance"
 }
 
+worker() # NAME
+{
+	spawn "tb-$1" --dir "$instance" 2>"$work/$1.log"
+	eval "$1=\$spawned"
+}
+
+says() # NAME WORDS
+{
+	await 30 grep -qF -- "$2" "$work/$1.log"
+}
+
+is_away()
+{
+	worker collector
+	worker sealer
+	sleep 1.5 # for their first turns
+	ends "$broker"
+	wait "$broker"
+	says collector "doesn't answer" && says sealer "doesn't answer"
+}
+
+is_back()
+{
+	serving && says collector "the broker answers" && says sealer "the broker answers"
+}
+
+# What the collector has taken was of the journal that is gone. The sealer has nothing to lose by it.
+has_another_journal()
+{
+	ends "$broker"
+	wait "$broker"
+	rm "$instance"/journal/*.tbj
+	serving || return
+	says collector "another journal" || return
+	local code=0
+	# shellcheck disable=SC2154 # by eval
+	wait "$collector" || code=$?
+	# shellcheck disable=SC2154
+	same $code 5 && kill -0 "$sealer" && ends "$sealer" && wait "$sealer"
+}
+
 # What a power cut may leave: the beginning of a batch that nobody was told of.
 torn()
 {
@@ -90,6 +131,9 @@ SCRIPT
 
 claim "a broker serves" serving
 claim "a second one is told who serves already" is_refused_beside
+claim "workers say that their broker is away" is_away
+claim "and that it is back" is_back
+claim "a collector ends when the broker has another journal, a sealer goes on" has_another_journal
 claim "a torn tail is cut, and that is said" torn
 claim "damage is refused, and where" damaged
 end

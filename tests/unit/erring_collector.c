@@ -222,6 +222,71 @@ Test(erring_collector, a_segment_that_ends_early_is_refused)
 	refuses(10, "it ends there");
 }
 
+/* A backup of one chunk, which the manifest describes so. */
+static void add_odd_full(tb_span plain, const char *first_key, const char *last_key, uint64_t size_plain)
+{
+	struct built *built = new_built(&repository, 1, repository.last + 1, repository.last);
+	uint8_t name[TB_OBJECT_NAME];
+	Tb__Manifest manifest = TB__MANIFEST__INIT;
+	Tb__ManifestPrivate private = TB__MANIFEST_PRIVATE__INIT;
+	Tb__ObjectRef ref, *refs[1] = { &ref };
+	Tb__ChunkPrivate chunk = TB__CHUNK_PRIVATE__INIT, *chunks[1] = { &chunk };
+	put_object(&repository, TB_CONTENT_CHUNK, plain, built, &ref, name);
+	ref.size_plain = size_plain != 0 ? size_plain : plain.size;
+	chunk.first_key = (ProtobufCBinaryData){ strlen(first_key), (uint8_t *)(uintptr_t)first_key };
+	chunk.last_key = (ProtobufCBinaryData){ strlen(last_key), (uint8_t *)(uintptr_t)last_key };
+	manifest.n_objects = private.n_chunks = 1;
+	manifest.objects = refs;
+	private.chunks = chunks;
+	put_manifest(&repository, built, &manifest, &private);
+}
+
+/* Asked for by name, a backup is not done without. */
+static void refuses_backup(const struct built *built, const char *words)
+{
+	tb_restored restored;
+	tb_restore_options options = { .repository = repository.url, .identity = repository.identity, .stream = STREAM,
+		                       .moment = TB_AT_BACKUP, .backup = built->id, .target = "null:" };
+	cr_assert_eq(tb_restore(&options, &restored, &err), TB_ECORRUPT);
+	cr_assert_not_null(strstr(err.text, words), "%s", err.text);
+}
+
+/* Restored all the same, from the first event on. */
+static void passes_over(const struct built *built)
+{
+	tb_restored restored;
+	uint8_t digest[32];
+	must(restore_to(built->to, &restored));
+	model_digest(built->to, digest);
+	cr_assert_arr_eq(restored.digest, digest, sizeof(digest));
+	cr_assert_str_eq(restored.passed_over, built->id);
+}
+
+Test(erring_collector, a_chunk_that_is_not_what_its_manifest_says_is_refused)
+{
+	static const char entries[] = "\x01" "b" "\x01" "v" "\x01" "d" "\x01" "w", falling[] = "\x01" "d" "\x01" "v" "\x01" "b" "\x00";
+	const struct {
+		tb_span plain;
+		const char *first_key, *last_key;
+		uint64_t size_plain;
+		const char *words;
+	} rows[] = {
+		{ tb_span_of(entries, 8), "a", "d", 0, "begins with another key" },
+		{ tb_span_of(entries, 8), "b", "c", 0, "ends with another key" },
+		{ tb_span_of(entries, 7), "b", "d", 0, "aren't whole" },
+		{ tb_span_of(falling, 7), "d", "b", 0, "don't ascend" },
+		{ tb_span_of(entries, 8), "b", "d", 9, "its manifest says 9" },
+	};
+	add_segment(&repository, 7);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		add_odd_full(rows[i].plain, rows[i].first_key, rows[i].last_key, rows[i].size_plain);
+		const struct built *built = &repository.built[repository.built_count - 1];
+		refuses_backup(built, rows[i].words);
+		passes_over(built);
+		add_segment(&repository, 2);
+	}
+}
+
 /* ---- keys */
 
 static void put_wrap(const char *name, tb_span bytes)
