@@ -27,7 +27,7 @@ struct tb_socket {
 	nng_socket nng;
 	const char *url;
 	nng_dialer dialer;
-	uint64_t dialed_ns; /* when it was dialed last; 0: it listens */
+	_Atomic uint64_t dialed_ns; /* when it was dialed, or was last connected; 0: it listens */
 	nng_listener listener;
 	int listens;
 	atomic_int listener_id; /* 0: it dials */
@@ -64,6 +64,8 @@ static void pipe_moved(nng_pipe pipe, nng_pipe_ev event, void *arg)
 	tb_socket *socket = arg;
 	int id = nng_pipe_id(pipe), listener_id = atomic_load(&socket->listener_id);
 	if (event == NNG_PIPE_EV_REM_POST) {
+		if (listener_id == 0) /* nng dials again by itself, and is given its time */
+			atomic_store(&socket->dialed_ns, tb_mono_ns(tb_clock_system()));
 		atomic_compare_exchange_strong(&socket->pipe, &id, 0);
 	} else if (listener_id == 0 || nng_listener_id(nng_pipe_listener(pipe)) == listener_id) {
 		atomic_store(&socket->pipe, id);
@@ -183,7 +185,7 @@ void tb_socket_close(tb_socket *socket)
 
 tb_rc tb_socket_dial(tb_socket *socket, tb_err *err)
 {
-	socket->dialed_ns = tb_mono_ns(tb_clock_system());
+	atomic_store(&socket->dialed_ns, tb_mono_ns(tb_clock_system()));
 	int error = nng_dialer_create(&socket->dialer, socket->nng, socket->url);
 	if (error != 0)
 		return fail(err, error, socket->url, "can't be dialed");
@@ -194,8 +196,8 @@ tb_rc tb_socket_dial(tb_socket *socket, tb_err *err)
 
 void tb_socket_redial(tb_socket *socket)
 {
-	if (socket->dialed_ns == 0 || tb_socket_connected(socket) ||
-	    tb_mono_ns(tb_clock_system()) - socket->dialed_ns < TB_REDIAL_NS)
+	uint64_t dialed_ns = atomic_load(&socket->dialed_ns), now = tb_mono_ns(tb_clock_system());
+	if (dialed_ns == 0 || tb_socket_connected(socket) || now < dialed_ns + TB_REDIAL_NS)
 		return;
 	nng_dialer_close(socket->dialer);
 	tb_socket_dial(socket, NULL); /* else the next time */

@@ -74,19 +74,10 @@ static nng_socket dial(int (*open_fn)(nng_socket *), const char *name)
 	nng_socket_set_ms(socket, NNG_OPT_RECVTIMEO, 20000);
 	nng_socket_set_ms(socket, NNG_OPT_SENDTIMEO, 5000);
 	nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, 0);
-	if (open_fn == nng_pub0_open)
-		nng_socket_set_int(socket, NNG_OPT_SENDBUF, 8192);
 	int error = nng_dial(socket, tb_buf_text(&url), NULL, 0);
 	if (error != 0)
 		die(nng_strerror(error));
 	tb_buf_drop(&url);
-	return socket;
-}
-
-static nng_socket events_socket(void)
-{
-	nng_socket socket = dial(nng_pub0_open, "events");
-	nap(100); /* until it is subscribed to: before that nothing leaves */
 	return socket;
 }
 
@@ -184,106 +175,17 @@ static void head_of(uint8_t head[TB_FRAME_HEAD], uint16_t kind, uint32_t size, u
 	tb_frame_stamp(head, 1);
 }
 
-/* ---- attacks on the events' socket */
+/* ---- connections without nng */
 
-static void garbage(void)
-{
-	nng_socket socket = events_socket();
-	uint8_t bytes[4096];
-	for (int i = 0; i < 20000; i++) {
-		size_t size = chance() % sizeof(bytes);
-		chance_fill(bytes, size < 128 ? size : 128);
-		if (i % 3 == 0 && size >= TB_FRAME_HEAD) /* a good head, and a body that isn't its own */
-			head_of(bytes, TB_KIND_EVENTS, (uint32_t)(size - TB_FRAME_HEAD), tb_stream_hash(victim));
-		send_bytes(socket, tb_span_of(bytes, size));
-	}
-	nap(500);
-}
+static const char *const names[] = { "broker", "events", "topics", "signals" };
 
-/* Sizes that are not those of the bodies, up to the end of the range. */
-static void lengths(void)
-{
-	nng_socket socket = events_socket();
-	static const uint32_t sizes[] = { 1, 63, 4095, 65536, 33u << 20, (33u << 20) + 1, 0x7fffffff, 0xffffffff };
-	uint8_t bytes[TB_FRAME_HEAD + 64] = { 0 };
-	for (int i = 0; i < 20000; i++) {
-		head_of(bytes, TB_KIND_EVENTS, sizes[i % 8], tb_stream_hash(victim));
-		send_bytes(socket, tb_span_of(bytes, TB_FRAME_HEAD + chance() % 64));
-	}
-	nap(500);
-}
-
-static void kinds(void)
-{
-	nng_socket socket = events_socket();
-	uint8_t head[TB_FRAME_HEAD];
-	for (unsigned kind = 0; kind < 65536; kind++) {
-		head_of(head, (uint16_t)kind, 0, tb_stream_hash(victim));
-		send_bytes(socket, tb_span_of(head, sizeof(head)));
-	}
-	nap(500);
-}
-
-static void numbers(void)
-{
-	nng_socket socket = events_socket();
-	tb_buf frame = { 0 };
-	for (int i = 0; i < 20000; i++) {
-		static const uint64_t firsts[] = { 0, 1, UINT64_MAX, UINT64_MAX - 1, 1u << 30, UINT64_MAX / 2 };
-		events_of(&frame, tb_stream_hash(victim), 1 + chance() % 3, i % 7 == 6 ? chance() | 1u << 31 : firsts[i % 7], 2, 10);
-		send_bytes(socket, tb_buf_span(&frame));
-	}
-	nap(500);
-	tb_buf_drop(&frame);
-}
-
-static void epochs(void)
-{
-	nng_socket socket = events_socket();
-	tb_buf frame = { 0 };
-	for (int i = 0; i < 20000; i++) {
-		uint64_t stream = i % 4 == 3 ? chance() : tb_stream_hash(victim);
-		events_of(&frame, stream, 1000 + chance() % 1000, 1 + chance() % 100000, 1, 10);
-		send_bytes(socket, tb_buf_span(&frame));
-		if (i % 2)
-			continue;
-		tb_buf_clear(&frame);
-		Tb__Heartbeat beat = TB__HEARTBEAT__INIT;
-		uint8_t run[16] = { 1 };
-		beat.last = UINT64_MAX;
-		beat.run_id = (ProtobufCBinaryData){ 16, run };
-		frame_of(&frame, (tb_frame){ .kind = TB_KIND_HEARTBEAT, .stream = stream, .epoch = chance() % 4 }, &beat.base);
-		send_bytes(socket, tb_buf_span(&frame));
-	}
-	nap(500);
-	tb_buf_drop(&frame);
-}
-
-/* As fast as the socket takes them. */
-static void flood(void)
-{
-	nng_socket socket = events_socket();
-	tb_buf frame = { 0 };
-	events_of(&frame, tb_stream_hash(victim), 1, 1u << 30, 100, 500);
-	for (int i = 0; i < FLOOD; i++)
-		send_bytes(socket, tb_buf_span(&frame));
-	nap(500);
-	tb_buf_drop(&frame);
-}
-
-/* The largest that a message may be. */
-static void large(void)
-{
-	nng_socket socket = events_socket();
-	tb_buf frame = { 0 };
-	events_of(&frame, tb_stream_hash(victim), 1, 1u << 30, 1, 31 * MIB);
-	for (int i = 0; i < 100; i++)
-		send_bytes(socket, tb_buf_span(&frame));
-	nap(1000);
-	tb_buf_drop(&frame);
-}
-
-/* ---- connections */
+/* What each of them expects its peers to say first: REQ, PUB, SUB, REQ. */
+static const uint8_t greetings[][8] = {
+	{ 0, 'S', 'P', 0, 0, 0x30, 0, 0 },
+	{ 0, 'S', 'P', 0, 0, 0x20, 0, 0 },
+	{ 0, 'S', 'P', 0, 0, 0x21, 0, 0 },
+	{ 0, 'S', 'P', 0, 0, 0x30, 0, 0 },
+};
 
 static int connect_raw(const char *name)
 {
@@ -299,7 +201,166 @@ static int connect_raw(const char *name)
 	return fd;
 }
 
-static const char *const names[] = { "broker", "events", "topics", "signals" };
+static void write_all(int fd, const void *data, size_t size)
+{
+	const uint8_t *bytes = data;
+	while (size > 0) {
+		ssize_t written = send(fd, bytes, size, MSG_NOSIGNAL);
+		if (written <= 0)
+			die("the connection was cut");
+		bytes += written;
+		size -= (size_t)written;
+	}
+}
+
+/* An engine's connection. Unlike nng's it drops nothing: what is sent arrives, as fast as it is taken. */
+static int events_fd = -1;
+
+static void events_open(void)
+{
+	uint8_t theirs[8];
+	events_fd = connect_raw("events");
+	if (events_fd < 0)
+		die("can't connect");
+	write_all(events_fd, greetings[1], 8);
+	if (recv(events_fd, theirs, sizeof(theirs), MSG_WAITALL) != sizeof(theirs))
+		die("not greeted");
+}
+
+static void publish_bytes(tb_span bytes)
+{
+	uint8_t head[9] = { 1 };
+	tb_put64_be(head + 1, bytes.size);
+	write_all(events_fd, head, sizeof(head));
+	write_all(events_fd, bytes.data, bytes.size);
+	sent++;
+}
+
+/* ---- attacks on the events' socket */
+
+static void garbage(void)
+{
+	events_open();
+	uint8_t bytes[4096];
+	for (int i = 0; i < 20000; i++) {
+		size_t size = chance() % sizeof(bytes);
+		chance_fill(bytes, size < 128 ? size : 128);
+		if (i % 3 == 0 && size >= TB_FRAME_HEAD) /* a good head, and a body that isn't its own */
+			head_of(bytes, TB_KIND_EVENTS, (uint32_t)(size - TB_FRAME_HEAD), tb_stream_hash(victim));
+		publish_bytes(tb_span_of(bytes, size));
+	}
+}
+
+/* Sizes that are not those of the bodies, up to the end of the range. */
+static void lengths(void)
+{
+	events_open();
+	static const uint32_t sizes[] = { 1, 63, 4095, 65536, 33u << 20, (33u << 20) + 1, 0x7fffffff, 0xffffffff };
+	uint8_t bytes[TB_FRAME_HEAD + 64] = { 0 };
+	for (int i = 0; i < 20000; i++) {
+		head_of(bytes, TB_KIND_EVENTS, sizes[i % 8], tb_stream_hash(victim));
+		publish_bytes(tb_span_of(bytes, TB_FRAME_HEAD + chance() % 64));
+	}
+}
+
+static void kinds(void)
+{
+	events_open();
+	uint8_t head[TB_FRAME_HEAD];
+	for (unsigned kind = 0; kind < 65536; kind++) {
+		head_of(head, (uint16_t)kind, 0, tb_stream_hash(victim));
+		publish_bytes(tb_span_of(head, sizeof(head)));
+	}
+}
+
+/* The present epoch of the stream, as anybody may ask for it. */
+static uint64_t epoch_of(nng_socket socket)
+{
+	Tb__StatRequest request = TB__STAT_REQUEST__INIT;
+	tb_buf bytes = { 0 }, answer = { 0 };
+	tb_arena *arena = tb_arena_new();
+	ProtobufCMessage *message;
+	uint64_t epoch = 0;
+	tb_control_write(&bytes, TB_KIND_STAT, &request.base);
+	ask(socket, tb_buf_span(&bytes), &answer);
+	tb_span rest = tb_buf_span(&answer);
+	if (tb_control_read(&rest, TB_KIND_ANSWER, &tb__stat_reply__descriptor, arena, &message, NULL) == TB_OK)
+		for (size_t i = 0; i < ((Tb__StatReply *)message)->n_streams; i++)
+			if (strcmp(((Tb__StatReply *)message)->streams[i]->name, victim) == 0)
+				epoch = ((Tb__StatReply *)message)->streams[i]->epoch;
+	tb_arena_free(arena);
+	tb_buf_drop(&bytes);
+	tb_buf_drop(&answer);
+	return epoch;
+}
+
+/* Numbers of all kinds but the next, under the right epoch. */
+static void numbers(void)
+{
+	nng_socket socket = dial(nng_req0_open, "broker");
+	uint64_t epoch = 0;
+	events_open();
+	tb_buf frame = { 0 };
+	for (int i = 0; i < 20000; i++) {
+		static const uint64_t firsts[] = { 0, 1, UINT64_MAX, UINT64_MAX - 1, 1u << 30, UINT64_MAX / 2 };
+		if (i % 50 == 0)
+			epoch = epoch_of(socket);
+		events_of(&frame, tb_stream_hash(victim), epoch, i % 7 == 6 ? chance() | 1u << 31 : firsts[i % 7], 2, 10);
+		publish_bytes(tb_buf_span(&frame));
+	}
+	tb_buf_drop(&frame);
+}
+
+static void epochs(void)
+{
+	events_open();
+	tb_buf frame = { 0 };
+	for (int i = 0; i < 20000; i++) {
+		uint64_t stream = i % 4 == 3 ? chance() : tb_stream_hash(victim);
+		events_of(&frame, stream, 1000 + chance() % 1000, 1 + chance() % 100000, 1, 10);
+		publish_bytes(tb_buf_span(&frame));
+		if (i % 2)
+			continue;
+		tb_buf_clear(&frame);
+		Tb__Heartbeat beat = TB__HEARTBEAT__INIT;
+		uint8_t run[16] = { 1 };
+		beat.last = UINT64_MAX;
+		beat.run_id = (ProtobufCBinaryData){ 16, run };
+		if (i % 20 == 0) /* not even a heartbeat */
+			tb_frame_write(&frame, &(tb_frame){ .kind = TB_KIND_HEARTBEAT, .stream = stream, .body = tb_span_text("?") });
+		else
+			frame_of(&frame, (tb_frame){ .kind = TB_KIND_HEARTBEAT, .stream = stream, .epoch = chance() % 4 }, &beat.base);
+		publish_bytes(tb_buf_span(&frame));
+	}
+	tb_buf_drop(&frame);
+}
+
+/* As fast as the socket takes them. */
+static void flood(void)
+{
+	events_open();
+	nng_socket socket = dial(nng_req0_open, "broker");
+	tb_buf frame = { 0 };
+	for (int i = 0; i < FLOOD; i++) {
+		if (i % 500 == 0)
+			events_of(&frame, tb_stream_hash(victim), epoch_of(socket), 1u << 30, 100, 500);
+		publish_bytes(tb_buf_span(&frame));
+	}
+	tb_buf_drop(&frame);
+}
+
+/* The largest that a message may be. */
+static void large(void)
+{
+	events_open();
+	tb_buf frame = { 0 };
+	events_of(&frame, tb_stream_hash(victim), 1, 1u << 30, 1, 31 * MIB);
+	for (int i = 0; i < 100; i++)
+		publish_bytes(tb_buf_span(&frame));
+	tb_buf_drop(&frame);
+}
+
+/* ---- connections */
 
 /* Connections that say nothing. */
 static void silent(void)
@@ -342,12 +403,6 @@ static void peers(void)
 /* Greeted, and then a part of a message of an honest, a largest, and an impossible size. */
 static void halves(void)
 {
-	static const uint8_t greetings[][8] = {
-		{ 0, 'S', 'P', 0, 0, 0x30, 0, 0 }, /* REQ */
-		{ 0, 'S', 'P', 0, 0, 0x20, 0, 0 }, /* PUB */
-		{ 0, 'S', 'P', 0, 0, 0x21, 0, 0 }, /* SUB */
-		{ 0, 'S', 'P', 0, 0, 0x30, 0, 0 },
-	};
 	static const uint64_t sizes[] = { 100, 39u << 20, 33u << 20, 1u << 30, UINT64_MAX / 2, UINT64_MAX };
 	static int fds[800];
 	for (int i = 0; i < 800; i++) {
@@ -725,7 +780,7 @@ static const Tb__TakeReply *take_as(nng_socket socket, unsigned group, const uin
 	return reply;
 }
 
-/* Takes what sealers get, for five seconds, and says that it is sealed as an object that nobody ever made. */
+/* Takes what sealers get, until it has got something, and says that it is sealed as an object that nobody ever made. */
 static void sealer(void)
 {
 	nng_socket socket = dial(nng_req0_open, "broker");
@@ -735,7 +790,7 @@ static void sealer(void)
 	tb_span frames;
 	uint64_t turn = 0;
 	chance_fill(member, sizeof(member));
-	for (int i = 0; i < 40; i++) {
+	for (int i = 0, lies = 0; i < 200 && lies < 3; i++) {
 		const Tb__TakeReply *reply = take_as(socket, TB_GROUP_SEALER, member, 0, turn, arena, &answer, &frames);
 		for (size_t j = 0; reply != NULL && j < reply->n_leased; j++) {
 			tb_frame frame;
@@ -743,17 +798,18 @@ static void sealer(void)
 				continue;
 			Tb__Cut *cut = tb__cut__unpack(tb_arena_allocator(arena), frame.body.size, frame.body.data);
 			Tb__Sealed sealed = TB__SEALED__INIT;
-			tb_buf lies = { 0 };
+			tb_buf frames_of_lies = { 0 };
+			lies++;
 			chance_fill(name, sizeof(name));
 			sealed.name = blob(name, 32);
 			sealed.from = cut->from;
 			sealed.to = cut->to;
 			sealed.size_plain = sealed.size_stored = 1;
-			if (i % 2)
-				object_frame(&lies, 100);
-			frame_of(&lies, (tb_frame){ .kind = TB_KIND_SEALED, .stream = frame.stream, .first = frame.first }, &sealed.base);
-			put(socket, TB_GROUP_SEALER, member, 0, 0, tb_buf_span(&lies), &reply->leased[j]->id, 1);
-			tb_buf_drop(&lies);
+			if (lies % 2)
+				object_frame(&frames_of_lies, 100);
+			frame_of(&frames_of_lies, (tb_frame){ .kind = TB_KIND_SEALED, .stream = frame.stream, .first = frame.first }, &sealed.base);
+			put(socket, TB_GROUP_SEALER, member, 0, 0, tb_buf_span(&frames_of_lies), &reply->leased[j]->id, 1);
+			tb_buf_drop(&frames_of_lies);
 		}
 		if (reply != NULL)
 			turn = reply->turn;
