@@ -170,15 +170,6 @@ static tb_rc apply_order(tb_broker *broker, const tb_frame *frame, uint64_t offs
 	return open_for_groups(broker, frame, offset, err);
 }
 
-static tb_rc apply_reject(tb_broker *broker, const tb_frame *frame, uint64_t offset, tb_err *err)
-{
-	(void)offset;
-	if (frame->flags >= TB_GROUP_COUNT)
-		return tb_fail(err, TB_ECORRUPT, "a reject is of group %u, which there isn't", frame->flags);
-	broker->groups[frame->flags].rejected++;
-	return TB_OK;
-}
-
 static void finish_frame(tb_group_state *group, tb_stream *stream, uint64_t id)
 {
 	tb_opens *opens = tb_group_opens(group, stream);
@@ -189,6 +180,28 @@ static void finish_frame(tb_group_state *group, tb_stream *stream, uint64_t id)
 		stream->order = 0;
 	tb_opens_remove(opens, open);
 	group->open_count--;
+}
+
+/* What was ordered is there, and the next may be ordered: whoever hears of the one may ask for the other at once. A body
+ * that can't be read says nothing of it, and is for its takers to reject. */
+static tb_rc apply_stored(tb_broker *broker, const tb_frame *frame, uint64_t offset, tb_err *err)
+{
+	ProtobufCMessage *message = NULL;
+	tb_stream *stream = tb_stream_find(broker, frame->stream);
+	if (stream != NULL && stream->order != 0 &&
+	    tb_body_read(broker->turn, frame, &tb__stored__descriptor, &message, NULL) == TB_OK &&
+	    strcmp(((Tb__Stored *)message)->backup, stream->last_order) == 0)
+		finish_frame(&broker->groups[TB_GROUP_COLLECTOR], stream, stream->order);
+	return open_for_groups(broker, frame, offset, err);
+}
+
+static tb_rc apply_reject(tb_broker *broker, const tb_frame *frame, uint64_t offset, tb_err *err)
+{
+	(void)offset;
+	if (frame->flags >= TB_GROUP_COUNT)
+		return tb_fail(err, TB_ECORRUPT, "a reject is of group %u, which there isn't", frame->flags);
+	broker->groups[frame->flags].rejected++;
+	return TB_OK;
 }
 
 static tb_rc apply_finish(tb_broker *broker, const tb_frame *frame, uint64_t offset, tb_err *err)
@@ -295,7 +308,7 @@ static const struct {
 	{ TB_KIND_OBJECT, open_for_groups },
 	{ TB_KIND_SEALED, open_for_groups },
 	{ TB_KIND_MANIFEST, apply_manifest },
-	{ TB_KIND_STORED, open_for_groups },
+	{ TB_KIND_STORED, apply_stored },
 	{ TB_KIND_ASK, open_for_groups },
 	{ TB_KIND_PRESENT, open_for_groups },
 	{ TB_KIND_ORDER, apply_order },

@@ -9,14 +9,7 @@ ids=()
 backup() # STREAM
 {
 	local id
-	local rc=5 until=$((SECONDS + 20))
-	# The one before is READY a moment before its order is finished: a refusal as busy may be tried again.
-	while [ $rc -eq 5 ] && [ $SECONDS -lt $until ]; do
-		rc=0
-		id=$(tb backup --dir "$work/tb" --type full --stream "$1" --wait) || rc=$?
-		[ $rc -ne 5 ] || sleep 0.2
-	done
-	[ $rc -eq 0 ] || return $rc
+	id=$(tb backup --dir "$work/tb" --type full --stream "$1" --wait) || return
 	echo "$id"
 	[ -n "$id" ] && ids+=("$id")
 }

@@ -220,6 +220,28 @@ Test(broker_put, one_order_a_stream_at_a_time)
 	cr_assert_str_eq(stream_stat("book")->backup_running, "FUL_2");
 }
 
+/* So nobody who hears that it is READY is told that it still runs. */
+Test(broker_put, an_order_ends_when_its_backup_is_stored)
+{
+	make_collector();
+	struct take_by storer = lease_group_to(TB_GROUP_STORER, 's');
+	Tb__Stored stored = TB__STORED__INIT;
+	struct put_by by = under(&storer);
+	order("FUL_1");
+	for (int i = 0; i < 2; i++) {
+		stored.stream = (char *)(uintptr_t)"book";
+		stored.backup = (char *)(uintptr_t)(i == 0 ? "SEG_1" : "FUL_1");
+		add_frame(&frames, TB_KIND_STORED, "book", &stored.base);
+		cr_assert_eq(put_now(&by, &frames), TB_OK);
+		cr_assert_str_eq(stream_stat("book")->backup_running, i == 0 ? "FUL_1" : "");
+	}
+	order("FUL_1"); /* its answer was lost, and it is done already */
+	cr_assert(put_was_repeated());
+	order("FUL_2");
+	room_reopen();
+	cr_assert_str_eq(stream_stat("book")->backup_running, "FUL_2");
+}
+
 Test(broker_put, a_range_is_finished_once_and_only_forward)
 {
 	struct take_by collector = make_collector();
