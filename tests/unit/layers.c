@@ -59,8 +59,8 @@ static void add_source(const char *path, size_t size)
 static int visit(const char *path, const struct stat *info, int type, struct FTW *where)
 {
 	for (size_t i = 0; i < sizeof(passed_over) / sizeof(*passed_over); i++)
-		if (type == FTW_D && where->level == 1 && fnmatch(passed_over[i], path + where->base, 0) == 0)
-			return FTW_SKIP_SUBTREE;
+		if (where->level == 1 && fnmatch(passed_over[i], path + where->base, 0) == 0)
+			return type == FTW_D ? FTW_SKIP_SUBTREE : FTW_CONTINUE; /* .git is a file where it is a second worktree */
 	if (type == FTW_F && S_ISREG(info->st_mode) && info->st_size <= SOURCE_SIZE_MAX)
 		add_source(path, (size_t)info->st_size);
 	return FTW_CONTINUE;
