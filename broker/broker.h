@@ -41,7 +41,8 @@ typedef struct tb_broker_options {
 	uint32_t publishers_max;  /* 128: the sum of all windows stays below the receive buffer */
 	uint32_t streams_max;     /* 1000: a hello for one more is refused */
 	uint64_t volatile_max;    /* bytes of volatile frames held: 48 MiB */
-	uint32_t waiting_max;     /* requests that may wait at once: 1024 */
+	uint32_t waiting_max;     /* requests that may wait at once: 1024, holding 512 KiB each at most and 128 KiB on the
+	                           * average; others are answered as if their time was over */
 	const tb_clock *clock;
 	uint8_t run_id[16];       /* random, of this life */
 	tb_span period;           /* the instance's present period record, or empty; borrowed until open returns */

@@ -6,13 +6,16 @@
 #include <stdlib.h>
 
 #define SPARE_KEPT 8
+/* What requests that wait may hold: one alone, and one on the average of all that may wait. */
+#define WAITING_LARGE ((size_t)512 * 1024)
+#define WAITING_BYTES ((size_t)128 * 1024)
 
 static const tb_verb verbs[] = {
-	{ TB_KIND_HELLO, &tb__hello_request__descriptor, 4096, tb_hello_decide, NULL, tb_hello_tell },
-	{ TB_KIND_PUT, &tb__put_request__descriptor, 1 << 20, tb_put_decide, NULL, tb_put_tell },
-	{ TB_KIND_TAKE, &tb__take_request__descriptor, 256 << 10, tb_take_decide, tb_take_again, tb_take_tell },
-	{ TB_KIND_FETCH, &tb__fetch_request__descriptor, 4096, tb_fetch_decide, NULL, tb_fetch_tell },
-	{ TB_KIND_STAT, &tb__stat_request__descriptor, 4096, tb_stat_decide, NULL, tb_stat_tell },
+	{ TB_KIND_HELLO, &tb__hello_request__descriptor, 4096, 0, tb_hello_decide, NULL, tb_hello_tell },
+	{ TB_KIND_PUT, &tb__put_request__descriptor, 1 << 20, 1, tb_put_decide, NULL, tb_put_tell },
+	{ TB_KIND_TAKE, &tb__take_request__descriptor, 256 << 10, 0, tb_take_decide, tb_take_again, tb_take_tell },
+	{ TB_KIND_FETCH, &tb__fetch_request__descriptor, 4096, 0, tb_fetch_decide, NULL, tb_fetch_tell },
+	{ TB_KIND_STAT, &tb__stat_request__descriptor, 4096, 0, tb_stat_decide, NULL, tb_stat_tell },
 };
 
 static const tb_verb *verb_find(unsigned kind)
@@ -46,6 +49,19 @@ static void push(tb_asking ***array, size_t *count, size_t *capacity, tb_asking 
 		*array = tb_realloc(*array, *capacity * sizeof(**array));
 	}
 	(*array)[(*count)++] = ask;
+}
+
+static void wait_in_line(tb_broker *broker, tb_asking *ask)
+{
+	push(&broker->asks, &broker->ask_count, &broker->ask_capacity, ask);
+	broker->waiting_bytes += ask->size;
+}
+
+/* Is there no place for one more behind `count` that hold `bytes`? */
+static int line_full(const tb_broker *broker, size_t count, size_t bytes, const tb_asking *ask)
+{
+	size_t most = broker->options.waiting_max;
+	return count >= most || ask->size > WAITING_LARGE || bytes + ask->size > most * WAITING_BYTES;
 }
 
 static void ask_done(tb_broker *broker, tb_asking *ask)
@@ -157,6 +173,8 @@ static tb_rc ask_read(tb_asking *ask, tb_span *request, tb_err *err)
 	if (head.body.size > ask->verb->size_max)
 		return tb_fail(err, TB_EINVAL, "a request of %zu bytes is too large for what it asks: %zu are allowed",
 		               head.body.size, ask->verb->size_max);
+	if (!ask->verb->bears_frames && request->size > tb_frame_size(&head))
+		return tb_fail(err, TB_EINVAL, "something stands behind a request that bears no frames");
 	ProtobufCMessage *message = NULL;
 	rc = tb_control_read(request, ask->verb->kind, ask->verb->request, ask->arena, &message, err);
 	if (rc == TB_OK)
@@ -177,24 +195,33 @@ static void refuse(tb_broker *broker, tb_asking *ask)
 	ask_done(broker, ask);
 }
 
+static enum tb_refusal cause_of(tb_rc rc)
+{
+	if (rc == TB_EINVAL)
+		return TB_REFUSED_SENSELESS;
+	return rc == TB_EFENCED ? TB_REFUSED_FENCED : TB_REFUSED_REQUEST;
+}
+
 void tb_broker_request(tb_broker *broker, void *asker, tb_span request)
 {
 	tb_asking *ask = ask_new(broker, asker);
+	size_t size = request.size;
 	if (ask_read(ask, &request, &ask->err) != TB_OK) {
 		refuse(broker, ask);
 		return;
 	}
 	tb_err err = { 0 };
 	tb_rc rc = ask->verb->decide(broker, ask, request, &err);
-	if (rc != TB_OK)
+	ask->size = size + tb_arena_size(ask->arena);
+	if (rc != TB_OK) {
 		ask->err = err;
-	if (rc != TB_OK)
-		broker->refused[rc == TB_EINVAL ? TB_REFUSED_SENSELESS : TB_REFUSED_REQUEST]++;
+		broker->refused[cause_of(rc)]++;
+	}
 	if (broker->batch_count == 0)
 		tb_topics_flush(broker);
-	int full = broker->ask_count >= broker->options.waiting_max;
+	int full = line_full(broker, broker->ask_count, broker->waiting_bytes, ask);
 	if ((broker->batch_count > 0 && !TB_PLANTED(1)) || !serve(broker, ask, tb_broker_mono(broker), full))
-		push(&broker->asks, &broker->ask_count, &broker->ask_capacity, ask);
+		wait_in_line(broker, ask);
 	if (broker->batch_count == 0)
 		tb_arena_reset(broker->turn);
 }
@@ -211,13 +238,16 @@ void tb_asks_again(tb_broker *broker)
 void tb_asks_serve(tb_broker *broker)
 {
 	uint64_t now = tb_broker_mono(broker);
-	size_t kept = 0;
+	size_t kept = 0, bytes = 0;
 	for (size_t i = 0; i < broker->ask_count; i++) {
 		tb_asking *ask = broker->asks[i];
-		if (!serve(broker, ask, now, kept >= broker->options.waiting_max))
-			broker->asks[kept++] = ask;
+		if (serve(broker, ask, now, line_full(broker, kept, bytes, ask)))
+			continue;
+		broker->asks[kept++] = ask;
+		bytes += ask->size;
 	}
 	broker->ask_count = kept;
+	broker->waiting_bytes = bytes;
 }
 
 uint64_t tb_asks_deadline(const tb_broker *broker)

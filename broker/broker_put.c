@@ -63,30 +63,36 @@ static tb_rc check_kinds(struct putting *p, int *ret_leased, tb_err *err)
 
 static tb_rc fenced(const struct putting *p, const char *what, const char *name, uint64_t present, tb_err *err)
 {
+	if (present == 0)
+		return tb_fail(err, TB_EFENCED, "no %s holds %s%s yet: it is held by who was granted it with a take",
+		               group_name(p->put.group), what, name);
 	return tb_fail(err, TB_EFENCED, "another %s holds %s%s: its generation is %llu, the put's is %llu",
 	               group_name(p->put.group), what, name, (unsigned long long)present,
 	               (unsigned long long)p->put.request->generation);
 }
 
+/* Generation 0 is that of a lease which was never granted: nobody holds it, whatever id is given. */
+static int holds(const struct putting *p, uint64_t generation, const uint8_t *member)
+{
+	const Tb__PutRequest *request = p->put.request;
+	return generation != 0 && (request->generation == generation || TB_PLANTED(3)) &&
+	       tb_member_same(request->member.data, member);
+}
+
 /* Does it have the lease that it needs? */
 static tb_rc check_lease(struct putting *p, tb_err *err)
 {
-	const Tb__PutRequest *request = p->put.request;
 	const tb_group_state *group = p->put.group;
 	const tb_stream *stream = p->put.stream;
 	if (group->row == NULL || group->row->lease == TB_LEASE_FRAME)
 		return TB_OK;
-	if (group->row->lease == TB_LEASE_GROUP) {
-		if ((request->generation != group->generation && !TB_PLANTED(3)) || !tb_member_same(request->member.data, group->member))
-			return fenced(p, "the group", "", group->generation, err);
-		return TB_OK;
-	}
+	if (group->row->lease == TB_LEASE_GROUP)
+		return holds(p, group->generation, group->member) ? TB_OK : fenced(p, "the group", "", group->generation, err);
 	if (stream == NULL)
 		return tb_fail(err, TB_EINVAL, "a put of a %s says of no stream that is known under whose lease it is done",
 		               group_name(group));
-	if ((request->generation != stream->generation && !TB_PLANTED(3)) || !tb_member_same(request->member.data, stream->member))
-		return fenced(p, "stream ", stream->name, stream->generation, err);
-	return TB_OK;
+	return holds(p, stream->generation, stream->member) ? TB_OK
+	                                                    : fenced(p, "stream ", stream->name, stream->generation, err);
 }
 
 static tb_open *find_open(const struct putting *p, uint64_t id)

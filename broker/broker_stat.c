@@ -8,6 +8,7 @@ static const char *const causes[TB_REFUSALS] = {
 	[TB_REFUSED_STREAM] = "unknown streams",
 	[TB_REFUSED_EPOCH] = "other epochs",
 	[TB_REFUSED_NUMBER] = "other numbers",
+	[TB_REFUSED_FENCED] = "fenced requests",
 	[TB_REFUSED_REQUEST] = "refused requests",
 };
 

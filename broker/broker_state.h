@@ -44,7 +44,8 @@ enum tb_refusal {
 	TB_REFUSED_STREAM,    /* of a stream that nobody said hello for */
 	TB_REFUSED_EPOCH,     /* of another epoch, or without a window */
 	TB_REFUSED_NUMBER,    /* not the next number */
-	TB_REFUSED_REQUEST,   /* a request that may not be granted, or not now */
+	TB_REFUSED_FENCED,    /* under a lease or an epoch that another has by now, or that nobody has */
+	TB_REFUSED_REQUEST,   /* any other request that may not be granted, or not now */
 	TB_REFUSALS
 };
 
@@ -92,6 +93,7 @@ typedef struct tb_verb {
 	enum tb_kind kind;
 	const ProtobufCMessageDescriptor *request;
 	size_t size_max; /* of the request without its frames: more is not even looked at */
+	int bears_frames; /* else nothing may stand behind it: it would be held for as long as the request waits */
 	/* On arrival: check, and gather what has to be kept. */
 	tb_rc (*decide)(tb_broker *broker, tb_asking *ask, tb_span frames, tb_err *err);
 	/* Before waiting ones are answered: what has become possible meanwhile. May be NULL. */
@@ -107,6 +109,7 @@ struct tb_asking {
 	const ProtobufCMessage *request;
 	tb_err err; /* rc: how it went */
 	uint64_t deadline_ns; /* waits until then */
+	size_t size;          /* bytes that it holds, as asked and as read */
 	uint64_t serial;
 	tb_stream *stream;
 	int repeated;   /* a put that was done before */
@@ -153,6 +156,7 @@ struct tb_broker {
 
 	tb_asking **asks; /* waiting, oldest first */
 	size_t ask_count, ask_capacity;
+	size_t waiting_bytes; /* held by all of them */
 	tb_asking **spare;
 	size_t spare_count, spare_capacity;
 	uint64_t serial;

@@ -65,6 +65,14 @@ void *tb_arena_alloc(tb_arena *arena, size_t size)
 	return memory;
 }
 
+size_t tb_arena_size(const tb_arena *arena)
+{
+	size_t size = 0;
+	for (const struct block *block = arena->blocks; block != NULL; block = block->next)
+		size += block->size;
+	return size;
+}
+
 void tb_arena_reset(tb_arena *arena)
 {
 	struct block *block = arena->blocks;

@@ -52,7 +52,12 @@ Test(broker_bounds, what_is_not_taken_is_counted_by_its_cause)
 	cr_assert_eq(refusals("wrong kinds"), 1);
 	cr_assert_eq(refusals("senseless requests"), 1);
 	cr_assert_eq(refusals("refused requests"), 1);
-	cr_assert_eq(stat_now()->n_refusals, 7);
+	struct put_by stranger = { .group = TB_GROUP_COLLECTOR, .member = 'x', .generation = 1, .stream = "book" };
+	add_cut(&frame, "book", 1, 10);
+	cr_assert_eq(put_now(&stranger, &frame), TB_EFENCED);
+	cr_assert_eq(refusals("fenced requests"), 1);
+	cr_assert_eq(refusals("refused requests"), 1);
+	cr_assert_eq(stat_now()->n_refusals, 8);
 	cr_assert_eq(stat_now()->counters_refused, 3); /* what can't have been meant */
 }
 
@@ -158,6 +163,86 @@ Test(broker_bounds, who_does_not_hold_the_signals_announces_nothing)
 	add_announce(&frame, "health", "lies");
 	cr_assert_eq(put_now(&own, &frame), TB_EREFUSED);
 	cr_assert_eq(topic_count("BACKUP_READY/book") + topic_count("health"), 0);
+}
+
+/* Before anybody was granted it, too: an id of zeros and generation 0 are nobody's. */
+Test(broker_bounds, a_lease_that_nobody_holds_is_not_held_by_an_id_of_zeros)
+{
+	make_stream("book", 10);
+	uint8_t zeros[16] = { 0 };
+	tb_auto(tb_buf_drop) tb_buf frame = { 0 };
+	Tb__PutRequest request = TB__PUT_REQUEST__INIT;
+	request.group = TB_GROUP_SIGNAL;
+	request.member = binary(zeros, 16);
+	add_announce(&frame, "BACKUP_READY/book", "lies");
+	cr_assert_eq(code_of(send_request(TB_KIND_PUT, &request.base, tb_buf_span(&frame))), TB_EFENCED);
+	tb_buf_clear(&frame);
+	add_cut(&frame, "book", 1, 10);
+	request.group = TB_GROUP_COLLECTOR;
+	request.stream = tb_stream_hash("book");
+	cr_assert_eq(code_of(send_request(TB_KIND_PUT, &request.base, tb_buf_span(&frame))), TB_EFENCED);
+	cr_assert_eq(topic_count("BACKUP_READY/book"), 0);
+	cr_assert_eq(stream_stat("book")->cut, 0);
+	cr_assert_eq(refusals("fenced requests"), 2);
+}
+
+/* It would be held for as long as the request waits. */
+Test(broker_bounds, nothing_stands_behind_a_request_that_bears_no_frames)
+{
+	make_stream("book", 10);
+	tb_auto(tb_buf_drop) tb_buf frame = { 0 };
+	Tb__FetchRequest fetching = TB__FETCH_REQUEST__INIT;
+	fetching.stream = (char *)(uintptr_t)"book";
+	fetching.from = 11;
+	fetching.wait_ms = 30000;
+	add_bytes(&frame, TB_KIND_OBJECT, NULL, 1 << 20);
+	cr_assert_eq(code_of(send_request(TB_KIND_FETCH, &fetching.base, tb_buf_span(&frame))), TB_EINVAL);
+	cr_assert_eq(code_of(send_request(TB_KIND_FETCH, &fetching.base, tb_span_text("x"))), TB_EINVAL);
+	cr_assert_eq(refusals("senseless requests"), 2);
+}
+
+/* A take of so many bytes, all of them fields that nobody knows, by a member of its own. */
+static int take_of(unsigned member, size_t size_all)
+{
+	static uint8_t body[256 << 10];
+	uint8_t id[16] = { 0 };
+	tb_auto(tb_buf_drop) tb_buf request = { 0 };
+	Tb__TakeRequest take = TB__TAKE_REQUEST__INIT;
+	memcpy(id, &member, sizeof(member));
+	take.group = TB_GROUP_SEALER;
+	take.member = binary(id, 16);
+	take.wait_ms = 5000;
+	size_t size = tb__take_request__pack(&take, body);
+	for (; size + 1 < size_all; size += 2) {
+		body[size] = 15 << 3;
+		body[size + 1] = 0;
+	}
+	tb_frame_write(&request, &(tb_frame){ .kind = TB_KIND_TAKE, .count = 1, .body = tb_span_of(body, size) });
+	int asker = ++room.asked;
+	tb_broker_request(room.broker, (void *)(uintptr_t)asker, tb_buf_span(&request));
+	commit();
+	return asker;
+}
+
+Test(broker_bounds, what_waits_holds_little_memory)
+{
+	struct take_by small = { .group = TB_GROUP_SEALER, .member = 'e', .wait_ms = 5000 };
+	cr_assert_eq(answered(take_of(1, 256 << 10)), 1); /* too much for one */
+	int asker = take_frames(&small);
+	commit();
+	cr_assert_eq(answered(asker), 0);
+	room.options.waiting_max = 8;
+	room_reopen();
+	int first = take_of(2, 8000), waiting = 1;
+	cr_assert_eq(answered(first), 0);
+	for (unsigned i = 3; i < 10; i++)
+		waiting += !answered(take_of(i, 8000));
+	cr_assert_leq(waiting, 4); /* too much for all together: 128 KiB on the average */
+	pass(6 * TB_NS_PER_S);
+	tb_broker_tick(room.broker);
+	commit();
+	cr_assert_eq(answered(first), 1);
+	cr_assert_eq(answered(take_of(2, 8000)), 0); /* there is room again */
 }
 
 Test(broker_bounds, health_of_everybody_fits_into_one_answer)
