@@ -2,11 +2,12 @@
 
 #include <assert.h>
 
-uint64_t outbox_record_check(uint64_t number, tb_span payload)
+uint64_t outbox_record_check(uint64_t number, uint32_t flags, tb_span payload)
 {
 	uint8_t bytes[24];
 	tb_put64(bytes, number);
-	tb_put64(bytes + 8, payload.size);
+	tb_put32(bytes + 8, (uint32_t)payload.size);
+	tb_put32(bytes + 12, flags);
 	tb_put64(bytes + 16, tb_check64(payload.data, payload.size));
 	return tb_check64(bytes, sizeof(bytes));
 }
@@ -107,21 +108,34 @@ tb_rc tb_outbox_reserve(tb_outbox *outbox, size_t size, uint8_t **ret_payload, t
 	return TB_OK;
 }
 
-uint64_t tb_outbox_commit(tb_outbox *outbox, size_t size)
+/* Of this record; outbox->flags: of the one behind it. A begin stands before the reset that it begins. */
+static uint32_t move_flags(tb_outbox *outbox, tb_reset_step step)
+{
+	uint32_t flags = step == TB_RESET_BEGIN ? outbox->flags & ~TB_EVENTS_INSIDE : outbox->flags;
+	outbox->flags &= ~TB_EVENTS_APART;
+	if (step == TB_RESET_BEGIN)
+		outbox->flags |= TB_EVENTS_INSIDE;
+	if (step == TB_RESET_COMMIT)
+		outbox->flags &= ~TB_EVENTS_INSIDE;
+	return flags;
+}
+
+uint64_t tb_outbox_commit(tb_outbox *outbox, size_t size, tb_reset_step step)
 {
 	assert(size > 0);
 	uint8_t *record = outbox->ring + outbox->place;
 	uint64_t number = atomic_load_explicit(&outbox->last, memory_order_relaxed) + 1;
 	uint64_t need = outbox_record_size(size);
+	uint32_t flags = move_flags(outbox, step);
 	tb_put64(record + 8, number);
-	tb_put64(record + 16, outbox_record_check(number, tb_span_of(record + OUTBOX_RECORD, size)));
+	tb_put64(record + 16, outbox_record_check(number, flags, tb_span_of(record + OUTBOX_RECORD, size)));
 	outbox->at += need;
 	outbox->place += need;
 	if (outbox->place == outbox->size)
 		outbox->place = 0;
 	if (outbox->at - outbox->tail_seen < outbox->size)
 		outbox_store(outbox->ring + outbox->place, 0);
-	outbox_store(record, size);
+	outbox_store(record, size | (uint64_t)flags << 32);
 	atomic_store_explicit(&outbox->end, outbox->at, memory_order_release);
 	atomic_store_explicit(&outbox->last, number, memory_order_release);
 	outbox_write_hint(outbox, number);
@@ -135,26 +149,27 @@ int outbox_record_at(tb_outbox *outbox, uint64_t at, uint64_t end, outbox_record
 	if (at >= end)
 		return 0;
 	uint64_t place = at % outbox->size;
-	uint64_t size = outbox_load(outbox->ring + place);
-	if (size == OUTBOX_SKIP && place != 0) {
+	uint64_t word = outbox_load(outbox->ring + place);
+	if (word == OUTBOX_SKIP && place != 0) {
 		at += outbox->size - place;
 		if (at >= end)
 			return 0;
 		place = 0;
-		size = outbox_load(outbox->ring);
+		word = outbox_load(outbox->ring);
 	}
-	if (size == 0 || size > outbox->size || outbox_record_size(size) > outbox->size - place ||
+	uint64_t size = word & UINT32_MAX, flags = word >> 32;
+	if (size == 0 || size > outbox->size || flags > OUTBOX_FLAGS || outbox_record_size(size) > outbox->size - place ||
 	    outbox_record_size(size) > end - at)
 		return 0;
 	uint8_t *record = outbox->ring + place;
-	*ret_record = (outbox_record){ at, at + outbox_record_size(size), tb_get64(record + 8),
+	*ret_record = (outbox_record){ at, at + outbox_record_size(size), tb_get64(record + 8), (uint32_t)flags,
 		                       tb_span_of(record + OUTBOX_RECORD, size) };
 	return 1;
 }
 
 int outbox_record_whole(const outbox_record *record)
 {
-	return tb_get64(record->payload.data - 8) == outbox_record_check(record->number, record->payload);
+	return tb_get64(record->payload.data - 8) == outbox_record_check(record->number, record->flags, record->payload);
 }
 
 static tb_rc fail_overwritten(uint64_t number, tb_err *err)
@@ -164,7 +179,8 @@ static tb_rc fail_overwritten(uint64_t number, tb_err *err)
 	return TB_ECORRUPT;
 }
 
-tb_rc tb_outbox_read(tb_outbox *outbox, uint64_t number, uint64_t *cursor, tb_span *ret_payload, tb_err *err)
+tb_rc tb_outbox_read(tb_outbox *outbox, uint64_t number, uint64_t *cursor, tb_span *ret_payload, uint32_t *ret_flags,
+                     tb_err *err)
 {
 	uint64_t last = tb_outbox_last(outbox);
 	uint64_t first = tb_outbox_first(outbox);
@@ -186,6 +202,7 @@ tb_rc tb_outbox_read(tb_outbox *outbox, uint64_t number, uint64_t *cursor, tb_sp
 			return fail_overwritten(number, err);
 		*cursor = at;
 		*ret_payload = record.payload;
+		*ret_flags = record.flags;
 		return TB_OK;
 	}
 }

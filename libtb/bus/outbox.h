@@ -12,8 +12,10 @@
  *        behind, never ahead: a valid hint beyond what was found on the same boot means that records were damaged.
  *   8192 ring
  * Ring positions only grow; position modulo ring size is the place. A record, 8-aligned, never wraps:
- *      0 u32 size of the payload, not 0 (0xffffffff: skip to the end of the ring)    4 u32 zero
- *      8 u64 number     16 u64 check over number, u64 size and the payload's own check     24 payload: canonical bytes
+ *      0 u32 size of the payload, not 0 (0xffffffff: skip to the end of the ring)
+ *      4 u32 flags, as frames of events bear them (wire/frame.h): 1 inside a reset, 2 the first of an opening
+ *      8 u64 number     16 u64 check over number, u32 size, u32 flags and the payload's own check
+ *     24 payload: canonical bytes
  * The writer fills a record in completely, its first eight bytes last; the eight bytes behind the newest record are zero
  * unless the ring is full. On opening, records are followed from the first mark while each is whole and bears the next
  * number: a process that died in the middle of one leaves no trace of it. The free part may hold anything.
@@ -58,13 +60,16 @@ void tb_outbox_begin_at(tb_outbox *outbox, uint64_t next_number);
  * reader is told to let go of durable ones. TB_EINVAL: larger than half the ring. The payload is written in place
  * between the two. */
 tb_rc tb_outbox_reserve(tb_outbox *outbox, size_t size, uint8_t **ret_payload, tb_err *err);
-uint64_t tb_outbox_commit(tb_outbox *outbox, size_t size); /* 1..the reserved one */
+typedef enum tb_reset_step { TB_RESET_NONE, TB_RESET_BEGIN, TB_RESET_COMMIT } tb_reset_step;
+/* size: 1..the reserved one. step: what the event says of a reset, so that what stands inside of one is marked. */
+uint64_t tb_outbox_commit(tb_outbox *outbox, size_t size, tb_reset_step step);
 uint64_t tb_outbox_last(const tb_outbox *outbox); /* highest accepted; any thread */
 
 /* Reader's side: one other thread. The payload of `number`, borrowed until the outbox lets go of it; position is a
  * cursor: 0, or what the call for number - 1 left in it, which makes it a step instead of a walk. TB_ENOTFOUND.
  * TB_ECORRUPT: something wrote into the mapping. */
-tb_rc tb_outbox_read(tb_outbox *outbox, uint64_t number, uint64_t *cursor, tb_span *ret_payload, tb_err *err);
+tb_rc tb_outbox_read(tb_outbox *outbox, uint64_t number, uint64_t *cursor, tb_span *ret_payload, uint32_t *ret_flags,
+                     tb_err *err);
 /* Records up to `stored` are let go, but none beyond `durable`; those up to `durable` while more than half of the ring
  * is used or the writer wants their room. Numbers go back only when the broker has lost what it had. */
 void tb_outbox_mark(tb_outbox *outbox, uint64_t durable, uint64_t stored);

@@ -296,6 +296,7 @@ static void follow_records(tb_outbox *outbox)
 	outbox->end = at;
 	outbox->place = at % outbox->size;
 	outbox->tail_seen = outbox->tail;
+	outbox->flags = TB_EVENTS_APART;
 }
 
 /* What stands behind the newest record must not look like one. */

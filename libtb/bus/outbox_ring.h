@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "bus/outbox.h"
+#include "wire/frame.h"
 
 #include <endian.h>
 #include <stdatomic.h>
@@ -15,6 +16,7 @@
 #define OUTBOX_RING 8192u
 #define OUTBOX_SKIP UINT64_C(0xffffffff)
 #define OUTBOX_RECORD 24u
+#define OUTBOX_FLAGS (TB_EVENTS_INSIDE | TB_EVENTS_APART)
 
 struct tb_outbox {
 	int fd;
@@ -27,6 +29,7 @@ struct tb_outbox {
 	_Alignas(64) uint64_t at; /* position of the next record */
 	uint64_t place;           /* at modulo size */
 	uint64_t tail_seen;
+	uint32_t flags;    /* of the next record */
 	/* told by the writer */
 	_Atomic uint64_t last;
 	_Atomic uint64_t end; /* position behind the last record */
@@ -57,13 +60,14 @@ static inline uint64_t outbox_record_size(uint64_t payload)
 	return OUTBOX_RECORD + ((payload + 7) & ~UINT64_C(7));
 }
 
-uint64_t outbox_record_check(uint64_t number, tb_span payload);
+uint64_t outbox_record_check(uint64_t number, uint32_t flags, tb_span payload);
 uint64_t outbox_hint_check(uint64_t last);
 void outbox_write_hint(tb_outbox *outbox, uint64_t last);
 
 typedef struct outbox_record {
 	uint64_t at, next; /* positions of it and behind it */
 	uint64_t number;
+	uint32_t flags;
 	tb_span payload;
 } outbox_record;
 

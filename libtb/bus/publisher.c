@@ -12,7 +12,14 @@ static void wake(tb_publisher *publisher)
 	eventfd_write(publisher->wake_fd, 1);
 }
 
-static tb_rc put(tb_publisher *publisher, tb_span canonical, uint64_t *ret_number, tb_err *err)
+static tb_reset_step step_of(const tb_event *event)
+{
+	if (event->kind != TB_EVENT_RESET)
+		return TB_RESET_NONE;
+	return event->body.reset.commit ? TB_RESET_COMMIT : TB_RESET_BEGIN;
+}
+
+static tb_rc put(tb_publisher *publisher, tb_span canonical, tb_reset_step step, uint64_t *ret_number, tb_err *err)
 {
 	uint8_t *payload;
 	tb_rc rc = tb_outbox_reserve(publisher->outbox, canonical.size, &payload, err);
@@ -21,7 +28,7 @@ static tb_rc put(tb_publisher *publisher, tb_span canonical, uint64_t *ret_numbe
 	if (rc != TB_OK)
 		return rc;
 	memcpy(payload, canonical.data, canonical.size);
-	uint64_t number = tb_outbox_commit(publisher->outbox, canonical.size);
+	uint64_t number = tb_outbox_commit(publisher->outbox, canonical.size, step);
 	if (ret_number != NULL)
 		*ret_number = number;
 	/* An exchange on both sides: either the thread sees the event before it sleeps, or this sees it asleep. */
@@ -37,22 +44,23 @@ tb_rc publisher_tell_failure(const tb_publisher *publisher, tb_err *err)
 	return publisher->failure.rc;
 }
 
-static tb_rc put_gated(tb_publisher *publisher, tb_span canonical, uint64_t *ret_number, tb_err *err)
+static tb_rc put_gated(tb_publisher *publisher, tb_span canonical, tb_reset_step step, uint64_t *ret_number, tb_err *err)
 {
 	pthread_mutex_lock(&publisher->lock);
 	int failed = atomic_load_explicit(&publisher->gate, memory_order_relaxed) & GATE_FAILED;
-	tb_rc rc = failed ? publisher_tell_failure(publisher, err) : put(publisher, canonical, ret_number, err);
+	tb_rc rc = failed ? publisher_tell_failure(publisher, err) : put(publisher, canonical, step, ret_number, err);
 	pthread_mutex_unlock(&publisher->lock);
 	return rc;
 }
 
-static tb_rc accept_event(tb_publisher *publisher, tb_span canonical, uint64_t *ret_number, tb_err *err)
+static tb_rc accept_event(tb_publisher *publisher, tb_span canonical, tb_reset_step step, uint64_t *ret_number,
+                          tb_err *err)
 {
 	if (canonical.size > TB_EVENT_MAX)
 		return tb_fail(err, TB_EINVAL, "an event of %zu bytes is over the limit of %u", canonical.size, TB_EVENT_MAX);
 	if (atomic_load_explicit(&publisher->gate, memory_order_acquire) != GATE_OPEN)
-		return put_gated(publisher, canonical, ret_number, err);
-	return put(publisher, canonical, ret_number, err);
+		return put_gated(publisher, canonical, step, ret_number, err);
+	return put(publisher, canonical, step, ret_number, err);
 }
 
 tb_rc tb_publish(tb_publisher *publisher, const tb_event *event, uint64_t *ret_number, tb_err *err)
@@ -61,7 +69,7 @@ tb_rc tb_publish(tb_publisher *publisher, const tb_event *event, uint64_t *ret_n
 	tb_buf_clear(scratch);
 	tb_rc rc = tb_event_pack(scratch, event, tb_real_ns(publisher->clock), NULL, err);
 	if (rc == TB_OK)
-		rc = accept_event(publisher, tb_buf_span(scratch), ret_number, err);
+		rc = accept_event(publisher, tb_buf_span(scratch), step_of(event), ret_number, err);
 	if (scratch->capacity > SCRATCH_KEPT)
 		tb_buf_drop(scratch);
 	return rc;
@@ -99,7 +107,7 @@ tb_rc tb_publish_canonical(tb_publisher *publisher, const void *canonical, size_
 			err->rc = TB_EINVAL;
 		return TB_EINVAL;
 	}
-	return accept_event(publisher, bytes, ret_number, err);
+	return accept_event(publisher, bytes, step_of(&event), ret_number, err);
 }
 
 struct timespec publisher_deadline(const tb_publisher *publisher, uint64_t timeout_ns)

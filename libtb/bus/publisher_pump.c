@@ -61,19 +61,29 @@ static size_t packed_max(const tb_pump *pump)
 	return pump->window_bytes < TB_FRAME_PACKED ? (size_t)pump->window_bytes : TB_FRAME_PACKED;
 }
 
+/* Does it go along with what is packed already? Flags are the frame's: what is apart begins one, and all of it is inside
+ * of a reset, or nothing. */
+static int fits(const tb_pump *pump, tb_span event, uint32_t flags)
+{
+	return pump->frame.size + tb_events_entry_size(event.size) <= packed_max(pump) &&
+	       flags == (pump->flags & ~TB_EVENTS_APART);
+}
+
 static int pack_one(tb_pump *pump)
 {
 	tb_span event;
+	uint32_t flags;
 	uint64_t cursor = pump->cursor;
-	tb_rc rc = tb_outbox_read(pump->outbox, pump->first + pump->count, &cursor, &event, &pump->failure);
+	tb_rc rc = tb_outbox_read(pump->outbox, pump->first + pump->count, &cursor, &event, &flags, &pump->failure);
 	if (rc != TB_OK)
 		return 0;
-	if (pump->count > 0 && pump->frame.size + tb_events_entry_size(event.size) > packed_max(pump)) {
+	if (pump->count > 0 && !fits(pump, event, flags)) {
 		pump->full = 1;
 		return 0;
 	}
 	if (pump->count == 0) {
 		tb_frame_begin(&pump->frame);
+		pump->flags = flags;
 		pump->begun = pump_now(pump);
 	}
 	tb_events_append(&pump->frame, event);
@@ -214,8 +224,8 @@ static int offer_beat(tb_pump *pump, tb_span *ret_frame)
 
 static int offer_events(tb_pump *pump, tb_span *ret_frame)
 {
-	tb_frame frame = { .kind = TB_KIND_EVENTS, .count = (uint32_t)pump->count, .stream = pump->hash, .epoch = pump->epoch,
-		               .first = pump->first, .time_ns = tb_real_ns(pump->clock) };
+	tb_frame frame = { .kind = TB_KIND_EVENTS, .flags = (uint16_t)pump->flags, .count = (uint32_t)pump->count,
+		               .stream = pump->hash, .epoch = pump->epoch, .first = pump->first, .time_ns = tb_real_ns(pump->clock) };
 	tb_frame_end(&pump->frame, 0, &frame);
 	pump->offer = OFFER_EVENTS;
 	*ret_frame = tb_buf_span(&pump->frame);

@@ -38,6 +38,7 @@ struct tb_pump {
 	/* the frame being packed: events first .. first + count - 1, from `from` in the outbox to `cursor` */
 	tb_buf frame;
 	uint64_t first, count, from, cursor;
+	uint32_t flags;
 	uint64_t begun; /* when its first event was seen */
 	int full;
 	uint64_t seen;

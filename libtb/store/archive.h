@@ -60,6 +60,7 @@ tb_rc tb_segment_check(tb_span plain, const Tb__Manifest *manifest, tb_err *err)
  * segment's list of rejected numbers. Return TB_OK to go on; any other ends the walk with that code. */
 typedef struct tb_archived_event {
 	uint64_t number, stamp_ns, effective_ns, epoch;
+	uint16_t flags; /* of its frame; APART only when it is the first there */
 	int rejected;
 	tb_span canonical;
 } tb_archived_event;

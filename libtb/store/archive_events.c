@@ -83,7 +83,8 @@ struct walk {
 static tb_rc walk_frame(struct walk *walk, const tb_frame *frame, tb_err *err)
 {
 	const Tb__Manifest *manifest = walk->manifest;
-	tb_archived_event event = { .number = frame->first, .stamp_ns = frame->time_ns, .epoch = frame->epoch };
+	tb_archived_event event = { .number = frame->first, .stamp_ns = frame->time_ns, .epoch = frame->epoch,
+		                        .flags = frame->flags };
 	tb_span body = frame->body;
 	tb_rc rc = TB_OK;
 	for (; rc == TB_OK && tb_events_next(&body, &event.canonical) > 0; event.number++) {
@@ -94,6 +95,7 @@ static tb_rc walk_frame(struct walk *walk, const tb_frame *frame, tb_err *err)
 			walk->effective_ns = move_time(walk->effective_ns, event_time(event.canonical), frame->time_ns);
 		event.effective_ns = walk->effective_ns;
 		rc = walk->each(walk->context, &event, err);
+		event.flags &= (uint16_t)~TB_EVENTS_APART;
 	}
 	return rc;
 }

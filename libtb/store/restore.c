@@ -113,10 +113,8 @@ static tb_rc apply_event(void *context, const tb_archived_event *event, tb_err *
 	if (event->number < restore->plan.replay_from || event->number > restore->plan.event)
 		return TB_OK;
 	restore->restored.time_ns = event->effective_ns;
-	if (event->rejected)
-		return TB_OK;
-	restore->restored.events++;
-	restore->progress.events++;
+	restore->restored.events += !event->rejected;
+	restore->progress.events += !event->rejected;
 	return tb_state_event(&restore->state, event, err);
 }
 

@@ -94,7 +94,7 @@ tb_rc tb_state_reset(tb_state *state, tb_err *err); /* empty again */
  * bounds (NULL: unknown) that aren't its own: TB_ECORRUPT. */
 tb_rc tb_state_chunk(tb_state *state, tb_span plain, const Tb__ChunkPrivate *bounds, tb_buf *last_key, tb_err *err);
 /* Takes an event's deltas, or what it says about a reset; its bytes must stay until the next flush. Other kinds change
- * nothing. An event of another epoch than an open reset's discards that. */
+ * nothing, nor do rejected ones, except that any event may discard an open reset (tb_events_discard). */
 tb_rc tb_state_event(tb_state *state, const tb_archived_event *event, tb_err *err);
 tb_rc tb_state_flush(tb_state *state, tb_err *err);
 /* Puts the present state into the bank in path, if it isn't there, and empties what is beside it. */

@@ -327,8 +327,10 @@ tb_rc tb_state_event(tb_state *state, const tb_archived_event *archived, tb_err 
 	tb_event event;
 	tb_err why = { .text = "" };
 	tb_rc rc = TB_OK;
-	if (state->reset_open && archived->epoch != state->reset_epoch)
+	if (state->reset_open && tb_events_discard(archived->flags, archived->epoch, state->reset_epoch))
 		rc = discard_reset(state, err);
+	if (rc != TB_OK || archived->rejected)
+		return rc;
 	if (rc == TB_OK && (state->event_count == OPS_MAX || state->op_count >= OPS_MAX))
 		rc = tb_state_flush(state, err);
 	if (rc != TB_OK)

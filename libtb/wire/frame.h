@@ -6,7 +6,13 @@
  * Little-endian. The head check is over bytes 0..55 and vouches for the size before the body is read; the body check
  * is over the body. Both are against accidents. A frame of EVENTS bears `count` events numbered first, first + 1, …;
  * its body is an EventBatch whose entries are each event's canonical bytes. `time_ns` is the sender's clock until the
- * broker journals the frame, then the broker's stamp. In other kinds `epoch` is the generation it was made under. */
+ * broker journals the frame, then the broker's stamp. In other kinds `epoch` is the generation it was made under.
+ *
+ * Flags of EVENTS say what a reset (see events.proto) that is open before the frame means to it. INSIDE: its events were
+ * accepted between the begin of a reset and its commit. APART: its first event doesn't go on from what stands before it
+ * in the stream, as a new process, or another outbox, begins there. An open reset is discarded by a frame that is APART,
+ * and by one of another epoch than the begin's that is not INSIDE. Deltas and commits that are INSIDE where none is open
+ * belong to one that was discarded: they are rejected. */
 #ifndef TB_WIRE_FRAME_H
 #define TB_WIRE_FRAME_H
 
@@ -18,6 +24,8 @@
 #define TB_FRAME_BODY_MAX (33u * 1024 * 1024) /* an event of 32 MiB and its tag */
 #define TB_EVENT_MAX (32u * 1024 * 1024)
 #define TB_FRAME_PACKED 65536u /* small events share a frame up to here */
+#define TB_EVENTS_INSIDE 1u
+#define TB_EVENTS_APART 2u
 
 typedef struct tb_frame {
 	uint16_t kind;
@@ -51,6 +59,12 @@ tb_rc tb_frame_read(tb_span *from, tb_frame *ret_frame, tb_err *err);
 /* The head alone, e.g. to learn the size before reading the body: checks magic, head check and body size; body is
  * { NULL, size }. */
 tb_rc tb_frame_read_head(tb_span head, tb_frame *ret_frame, tb_err *err);
+
+/* Does a frame of EVENTS discard a reset that was begun under that epoch and is open before it? */
+static inline int tb_events_discard(uint16_t flags, uint64_t epoch, uint64_t begin_epoch)
+{
+	return (flags & TB_EVENTS_APART) || (!(flags & TB_EVENTS_INSIDE) && epoch != begin_epoch);
+}
 
 static inline size_t tb_frame_size(const tb_frame *frame)
 {

@@ -651,7 +651,7 @@ static void accept_events(tb_outbox *outbox, unsigned count)
 	for (unsigned i = 0; i < count; i++) {
 		hold(tb_outbox_reserve(outbox, 11 + i * 20, &payload, NULL) == TB_OK);
 		memset(payload, (int)i, 11 + i * 20);
-		tb_outbox_commit(outbox, 11 + i * 20);
+		tb_outbox_commit(outbox, 11 + i * 20, TB_RESET_NONE);
 	}
 }
 

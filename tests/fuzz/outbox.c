@@ -52,11 +52,12 @@ static void read_all(tb_outbox *outbox)
 {
 	uint64_t cursor = 0, first = tb_outbox_first(outbox), last = tb_outbox_last(outbox);
 	tb_span event;
+	uint32_t flags;
 	tb_err err;
 	for (uint64_t number = first; number <= last && number - first < 4096; number++)
-		hold(tb_outbox_read(outbox, number, &cursor, &event, &err) == TB_OK && event.size > 0);
+		hold(tb_outbox_read(outbox, number, &cursor, &event, &flags, &err) == TB_OK && event.size > 0);
 	cursor = 0;
-	hold(tb_outbox_read(outbox, last + 1, &cursor, &event, &err) == TB_ENOTFOUND);
+	hold(tb_outbox_read(outbox, last + 1, &cursor, &event, &flags, &err) == TB_ENOTFOUND);
 	hold(tb_outbox_used(outbox) <= tb_outbox_size(outbox));
 }
 
@@ -71,7 +72,7 @@ static int add(tb_outbox *outbox)
 		return 0;
 	}
 	memset(payload, 0xee, 40);
-	hold(tb_outbox_commit(outbox, 40) == last + 1);
+	hold(tb_outbox_commit(outbox, 40, TB_RESET_NONE) == last + 1);
 	return 1;
 }
 

@@ -31,7 +31,7 @@ static tb_rc accept_event(tb_span *input)
 		return rc;
 	memset(payload, 0, size);
 	tb_put64(payload, tb_outbox_last(room.outbox) + 1);
-	tb_outbox_commit(room.outbox, size);
+	tb_outbox_commit(room.outbox, size, TB_RESET_NONE);
 	return TB_OK;
 }
 

@@ -30,6 +30,7 @@ KEY_MAX, VALUE_MAX = 480, 16 << 20
 SEGMENT, CHUNK, PRIVATE = 1, 2, 3
 EVENTS = 1
 DELTA, DELTAS, RESET = 13, 16, 17
+INSIDE, APART = 1, 2  # flags of frames
 
 
 class Bad(Exception):
@@ -348,16 +349,18 @@ class Replay:
         else:
             to.put(delta.key, delta.value)
 
-    def reset(self, data, number):
+    def reset(self, data, epoch, number):
         if not Record(data, commit=(1, "number")).commit:
-            self.beside = State()
+            self.beside, self.epoch = State(), epoch
             return
         need(self.beside is not None, "event %d commits a reset, but none is open" % number)
         self.state, self.beside = self.beside, None
 
+    def see(self, epoch, flags):
+        if flags & APART or (not flags & INSIDE and epoch != self.epoch):
+            self.beside = None
+
     def apply(self, epoch, number, canonical):
-        if epoch != self.epoch:
-            self.beside, self.epoch = None, epoch
         fields = message(canonical)
         for delta in fields.get(DELTA, []):
             self.change(delta)
@@ -365,11 +368,11 @@ class Replay:
             for delta in message(deltas).get(1, []):
                 self.change(delta)
         for reset in fields.get(RESET, []):
-            self.reset(reset, number)
+            self.reset(reset, epoch, number)
 
 
 def events_of(plain, stream, manifest):
-    """(epoch, number, canonical bytes) of each event of a segment."""
+    """(epoch, flags, number, canonical bytes) of each event of a segment."""
     expected = manifest.first
     stream_hash = blake(stream.encode())[:8]
     at = 0
@@ -377,13 +380,15 @@ def events_of(plain, stream, manifest):
         need(len(plain) - at >= 64 and plain[at:at + 4] == b"TBF1", "a segment holds what is no frame")
         kind, flags, size, count = struct.unpack_from("<HHII", plain, at + 4)
         epoch, first = struct.unpack_from("<QQ", plain, at + 24)
-        need(kind == EVENTS and flags == 0 and plain[at + 16:at + 24] == stream_hash, "a segment holds another frame")
+        need(kind == EVENTS and flags & ~(INSIDE | APART) == 0 and plain[at + 16:at + 24] == stream_hash,
+             "a segment holds another frame")
         need(first == expected, "a segment goes on at event %d, not %d" % (first, expected))
         need(size <= len(plain) - at - 64, "a segment's last frame is cut short")
         events = message(plain[at + 64:at + 64 + size])
         need(set(events) <= {1} and len(events.get(1, [])) == count, "a frame holds other events than it says")
         for number, canonical in enumerate(events.get(1, []), first):
-            yield epoch, number, canonical
+            yield epoch, flags, number, canonical
+            flags &= ~APART
         expected, at = first + count, at + 64 + size
     need(expected == manifest.to + 1, "a segment ends at another event than was signed")
 
@@ -428,8 +433,9 @@ class Restore:
         need(len(segment.objects) == 1, "a segment of %d objects" % len(segment.objects))
         plain = self.repository.read_object(segment.objects[0], SEGMENT)
         rejected = set(segment.record.rejected)
-        for epoch, number, canonical in events_of(plain, self.stream, segment):
+        for epoch, flags, number, canonical in events_of(plain, self.stream, segment):
             if self.done < number <= self.event:
+                self.replay.see(epoch, flags)
                 if number not in rejected:
                     self.replay.apply(epoch, number, canonical)
                 self.done = number

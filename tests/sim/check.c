@@ -86,7 +86,6 @@ int check_quiet(void)
 struct walk {
 	const struct sim_engine *engine;
 	uint64_t next;
-	uint64_t *epochs;
 	uint64_t ready[SIM_ORDERS]; /* records of each order, of tb.signals */
 };
 
@@ -105,7 +104,6 @@ static tb_rc see_event(void *context, const tb_archived_event *event, tb_err *er
 		sim_fail("event %llu of %s isn't the one that was accepted", (unsigned long long)event->number, engine->name);
 	if (sim.failed)
 		return TB_EREFUSED;
-	walk->epochs[event->number - 1] = event->epoch;
 	walk->next++;
 	return TB_OK;
 }
@@ -221,7 +219,7 @@ static void check_verify(tb_archive *archive)
 
 /* ---- restores */
 
-static void restore(const struct sim_engine *engine, const uint64_t *epochs, const char *backup, uint64_t to)
+static void restore(const struct sim_engine *engine, const char *backup, uint64_t to)
 {
 	tb_restored restored;
 	tb_err err = { 0 };
@@ -240,7 +238,7 @@ static void restore(const struct sim_engine *engine, const uint64_t *epochs, con
 		         err.text);
 		return;
 	}
-	model_digest(engine, epochs, restored.event, digest, &keys);
+	model_digest(engine, restored.event, digest, &keys);
 	if (restored.keys != keys || memcmp(digest, restored.digest, sizeof(digest)) != 0)
 		sim_fail("%s restored to event %llu from %s has %llu keys and another state than the model's %llu keys", engine->name,
 		         (unsigned long long)restored.event, restored.backup[0] ? restored.backup : "its first event",
@@ -251,7 +249,7 @@ static void restore(const struct sim_engine *engine, const uint64_t *epochs, con
 
 static void check_engine(tb_archive *archive, const struct sim_engine *engine)
 {
-	struct walk walk = { .engine = engine, .next = 1, .epochs = tb_alloc_zero(engine->count + 1, sizeof(uint64_t)) };
+	struct walk walk = { .engine = engine, .next = 1 };
 	uint64_t last;
 	tb_err err = { 0 };
 	tb_rc rc = tb_archive_events(archive, engine->name, 1, UINT64_MAX, see_event, &walk, &last, &err);
@@ -264,11 +262,10 @@ static void check_engine(tb_archive *archive, const struct sim_engine *engine)
 		         (unsigned long long)engine->count);
 	uint64_t stored = walk.next - 1;
 	for (int i = 0; i < RESTORES && stored > 0 && !sim.failed; i++)
-		restore(engine, walk.epochs, NULL, i == 0 ? stored : sim_below(stored) + 1);
+		restore(engine, NULL, i == 0 ? stored : sim_below(stored) + 1);
 	for (size_t i = 0; i < sim.order_count && !sim.failed; i++)
 		if (sim.orders[i].engine == engine && sim.orders[i].given && !sim.lied && sim_below(2))
-			restore(engine, walk.epochs, sim.orders[i].id, 0);
-	free(walk.epochs);
+			restore(engine, sim.orders[i].id, 0);
 }
 
 void check_all(void)

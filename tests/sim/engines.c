@@ -27,6 +27,7 @@ static void open_engine(struct sim_engine *engine)
 		         (unsigned long long)engine->opened.last, (unsigned long long)engine->count);
 	engine->pump = tb_pump_new(engine->name, engine->outbox, &engine->opened, &sim.clock);
 	engine->pump_durable = engine->opened.durable;
+	engine->openings++;
 }
 
 static void close_engine(struct sim_engine *engine)
@@ -127,9 +128,16 @@ static void note_event(struct sim_engine *engine, tb_span canonical, enum sim_ki
 	}
 	engine->events[engine->count++] = (struct sim_event){
 		.check = tb_check64(canonical.data, canonical.size), .op_first = op_first,
-		.op_count = (uint32_t)(engine->op_count - op_first), .kind = kind,
+		.op_count = (uint32_t)(engine->op_count - op_first), .kind = kind, .opening = engine->openings,
 	};
 	sim.counts[SIM_EVENTS]++;
+}
+
+static tb_reset_step step_of(enum sim_kind kind)
+{
+	if (kind == SIM_BEGIN)
+		return TB_RESET_BEGIN;
+	return kind == SIM_COMMIT ? TB_RESET_COMMIT : TB_RESET_NONE;
 }
 
 /* 0: the outbox took nothing. */
@@ -153,7 +161,7 @@ static int publish_one(struct sim_engine *engine)
 		return 0;
 	}
 	memcpy(payload, canonical.data, canonical.size);
-	uint64_t number = tb_outbox_commit(engine->outbox, canonical.size);
+	uint64_t number = tb_outbox_commit(engine->outbox, canonical.size, step_of(kind));
 	note_event(engine, tb_buf_span(&canonical), kind, op_first);
 	if (number != engine->count)
 		sim_fail("%s: event %llu was accepted as number %llu", engine->name, (unsigned long long)engine->count,

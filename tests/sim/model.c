@@ -28,13 +28,13 @@ static void apply(struct state *state, const struct sim_engine *engine, const st
 	}
 }
 
-static struct state state_at(const struct sim_engine *engine, const uint64_t *epochs, uint64_t to)
+static struct state state_at(const struct sim_engine *engine, uint64_t to)
 {
 	struct state state = { 0 }, beside = { 0 };
 	uint64_t open = 0; /* number of the begin */
 	for (uint64_t i = 0; i < to; i++) {
 		const struct sim_event *event = &engine->events[i];
-		if (open && epochs[i] != epochs[open - 1])
+		if (open && event->opening != engine->events[open - 1].opening)
 			open = 0;
 		if (event->kind == SIM_BEGIN) {
 			open = i + 1;
@@ -49,10 +49,9 @@ static struct state state_at(const struct sim_engine *engine, const uint64_t *ep
 	return state;
 }
 
-void model_digest(const struct sim_engine *engine, const uint64_t *epochs, uint64_t to, uint8_t ret_digest[32],
-                  uint64_t *ret_keys)
+void model_digest(const struct sim_engine *engine, uint64_t to, uint8_t ret_digest[32], uint64_t *ret_keys)
 {
-	struct state state = state_at(engine, epochs, to);
+	struct state state = state_at(engine, to);
 	EVP_MD_CTX *hash = EVP_MD_CTX_new();
 	EVP_DigestInit_ex(hash, EVP_sha256(), NULL);
 	*ret_keys = 0;

@@ -74,6 +74,7 @@ struct sim_event { /* as it was accepted; its number is its place, from 1 */
 	uint64_t op_first;
 	uint32_t op_count;
 	enum sim_kind kind;
+	uint32_t opening; /* of the outbox: a reset doesn't outlive it */
 };
 
 struct sim_engine {
@@ -90,6 +91,7 @@ struct sim_engine {
 	uint64_t op_count, op_room;
 	uint64_t told_durable, told_stored; /* highest that the broker told anybody */
 	uint64_t pump_durable;
+	uint32_t openings;
 	uint64_t quota; /* events that it publishes at most */
 	uint32_t value_max;
 };
@@ -225,9 +227,8 @@ tb_rc worker_request(tb_bus *bus, tb_span request, uint64_t timeout_ns, tb_buf *
 void orders_turn(void);
 void orders_close(void); /* those that nobody knows of are asked again until somebody does */
 
-/* model.c: the state that events 1..to of an engine make. epochs: of each event, as the archive says. */
-void model_digest(const struct sim_engine *engine, const uint64_t *epochs, uint64_t to, uint8_t ret_digest[32],
-                  uint64_t *ret_keys);
+/* model.c: the state that events 1..to of an engine make. */
+void model_digest(const struct sim_engine *engine, uint64_t to, uint8_t ret_digest[32], uint64_t *ret_keys);
 void model_key(uint16_t key, char ret_text[16]);
 
 /* check.c */

@@ -82,7 +82,7 @@ static tb_rc put_sized(tb_outbox *outbox, size_t size)
 	if (rc != TB_OK)
 		return rc;
 	fill(payload, number, size);
-	cr_assert_eq(tb_outbox_commit(outbox, size), number);
+	cr_assert_eq(tb_outbox_commit(outbox, size, TB_RESET_NONE), number);
 	return TB_OK;
 }
 
@@ -97,6 +97,8 @@ static void put_many(tb_outbox *outbox, uint64_t count)
 		cr_assert_eq(put(outbox), TB_OK);
 }
 
+static uint32_t flags; /* of what was read last */
+
 static void expect_held(tb_outbox *outbox, uint64_t first, uint64_t last)
 {
 	uint64_t cursor = 0;
@@ -104,11 +106,11 @@ static void expect_held(tb_outbox *outbox, uint64_t first, uint64_t last)
 	cr_assert_eq(tb_outbox_first(outbox), first);
 	cr_assert_eq(tb_outbox_last(outbox), last);
 	for (uint64_t number = first; number <= last; number++) {
-		cr_assert_eq(tb_outbox_read(outbox, number, &cursor, &payload, NULL), TB_OK, "event %lu", number);
+		cr_assert_eq(tb_outbox_read(outbox, number, &cursor, &payload, &flags, NULL), TB_OK, "event %lu", number);
 		cr_assert(is_filled(payload, number, size_of(number)), "event %lu", number);
 	}
-	cr_assert_eq(tb_outbox_read(outbox, last + 1, &cursor, &payload, NULL), TB_ENOTFOUND);
-	cr_assert_eq(tb_outbox_read(outbox, first - 1, &cursor, &payload, NULL), TB_ENOTFOUND);
+	cr_assert_eq(tb_outbox_read(outbox, last + 1, &cursor, &payload, &flags, NULL), TB_ENOTFOUND);
+	cr_assert_eq(tb_outbox_read(outbox, first - 1, &cursor, &payload, &flags, NULL), TB_ENOTFOUND);
 }
 
 /* The file's bytes, changed behind its back. */
@@ -261,7 +263,7 @@ Test(outbox, a_reservation_may_be_given_up_or_used_in_part)
 		cr_assert_eq(tb_outbox_reserve(outbox, 3000, &payload, NULL), TB_OK);
 		uint64_t number = tb_outbox_last(outbox) + 1;
 		fill(payload, number, size_of(number));
-		tb_outbox_commit(outbox, size_of(number));
+		tb_outbox_commit(outbox, size_of(number), TB_RESET_NONE);
 		tb_outbox_mark(outbox, number, number > 5 ? number - 5 : 0);
 	}
 	expect_held(outbox, 1996, 2000);
@@ -483,7 +485,7 @@ Test(outbox, a_record_that_was_overwritten_while_open_is_not_handed_out)
 	bytes[AT_RECORDS + 24] ^= 1;
 	uint64_t cursor = 0;
 	tb_span payload;
-	cr_assert_eq(tb_outbox_read(outbox, 1, &cursor, &payload, NULL), TB_ECORRUPT);
+	cr_assert_eq(tb_outbox_read(outbox, 1, &cursor, &payload, &flags, NULL), TB_ECORRUPT);
 	tb_outbox_close(outbox);
 	munmap(bytes, FILE_SIZE);
 }
@@ -510,7 +512,7 @@ Test(outbox, a_reader_beside_a_writer_sees_each_event_whole)
 		tb_span payload;
 		while (tb_outbox_last(outbox) < number)
 			sched_yield();
-		cr_assert_eq(tb_outbox_read(outbox, number, &cursor, &payload, NULL), TB_OK);
+		cr_assert_eq(tb_outbox_read(outbox, number, &cursor, &payload, &flags, NULL), TB_OK);
 		cr_assert(is_filled(payload, number, size_of(number)));
 		if (number % 16 == 0 || tb_outbox_wants_room(outbox))
 			tb_outbox_mark(outbox, number, number - number % 3);

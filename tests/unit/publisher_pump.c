@@ -89,7 +89,7 @@ static tb_rc accept_sized(size_t size)
 	if (rc != TB_OK)
 		return rc;
 	fill(payload, tb_outbox_last(outbox) + 1, size);
-	tb_outbox_commit(outbox, size);
+	tb_outbox_commit(outbox, size, TB_RESET_NONE);
 	return TB_OK;
 }
 
@@ -158,6 +158,45 @@ static void tell(uint64_t durable, int again)
 	model.durable = durable;
 	model_told(&model, again, 0, &told);
 	tb_pump_heard(pump, tb_buf_span(&told));
+}
+
+static void accept_step(tb_reset_step step)
+{
+	uint8_t *payload;
+	cr_assert_eq(tb_outbox_reserve(outbox, 10, &payload, NULL), TB_OK);
+	fill(payload, tb_outbox_last(outbox) + 1, 10);
+	tb_outbox_commit(outbox, 10, step);
+}
+
+static void expect_marked(uint64_t first, uint64_t count, uint16_t flags)
+{
+	tb_frame frame;
+	cr_assert(send_next(&frame));
+	cr_assert(frame.first == first && frame.count == count && frame.flags == flags, "%lu+%u: %u", frame.first,
+	          frame.count, frame.flags);
+}
+
+/* Everything from there to there, in however many frames. */
+static void expect_all(uint64_t first, uint64_t last)
+{
+	tb_frame frame;
+	while (first <= last) {
+		if (!send_next(&frame)) {
+			now += MS;
+		} else if (frame.kind == TB_KIND_EVENTS) {
+			cr_assert_eq(frame.first, first);
+			first += frame.count;
+		}
+	}
+	cr_assert_eq(first, last + 1);
+}
+
+static void open_again(void)
+{
+	close_pump();
+	open_pump(boot);
+	cr_assert(say_hello());
+	now += 2 * MS;
 }
 
 /* Hello */
@@ -288,7 +327,7 @@ Test(pump, numbers_go_on_only_where_none_can_be_used_twice)
 			continue;
 		cr_assert_eq(tb_outbox_last(outbox) + 1, row->next, "%s", row->what);
 		accept_some(1);
-		expect_events(row->durable + 1, row->next - row->durable);
+		expect_all(row->durable + 1, row->next);
 	}
 }
 
@@ -758,4 +797,44 @@ Test(pump, everything_arrives_once_and_in_order_over_a_lossy_line)
 		for (; line.count > 0; line.count--)
 			tb_buf_drop(&line.waiting[line.count - 1].bytes);
 	}
+}
+
+/* Marks */
+
+Test(pump, frames_say_what_stands_inside_a_reset)
+{
+	accept_some(2);
+	accept_step(TB_RESET_BEGIN);
+	accept_some(2);
+	accept_step(TB_RESET_BEGIN);
+	accept_some(1);
+	accept_step(TB_RESET_COMMIT);
+	accept_step(TB_RESET_COMMIT);
+	accept_some(1);
+	cr_assert(say_hello());
+	expect_marked(1, 3, TB_EVENTS_APART);
+	expect_marked(4, 2, TB_EVENTS_INSIDE);
+	expect_marked(6, 1, 0);
+	expect_marked(7, 2, TB_EVENTS_INSIDE);
+	expect_nothing();
+	now += 2 * MS;
+	expect_marked(9, 2, 0);
+}
+
+Test(pump, what_an_earlier_process_accepted_inside_a_reset_is_sent_as_that_and_what_this_one_accepts_is_apart)
+{
+	accept_step(TB_RESET_BEGIN);
+	accept_some(4);
+	cr_assert(say_hello());
+	model.durable = arrived = 3;
+	open_again();
+	expect_marked(4, 2, TB_EVENTS_INSIDE);
+	accept_some(3);
+	expect_nothing();
+	now += 2 * MS;
+	expect_marked(6, 3, TB_EVENTS_APART);
+	accept_some(1);
+	expect_nothing();
+	now += 2 * MS;
+	expect_marked(9, 1, 0);
 }

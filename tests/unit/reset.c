@@ -16,6 +16,7 @@ TestSuite(reset, .init = quiet);
  *   ?      deltas of which one breaks a rule      L      a lost range        |  the frame goes, in a turn of its own
  *   /      the next frame is of another epoch     !      the collector is killed and opened again
  *   F      a full backup is ordered               ,      the open segment is cut
+ *   [  ]   the frames between were accepted inside a reset     %   the next frame is apart from what was before
  *   .      everything is sealed, manifested and stored */
 
 static struct change change_of(const char **at)
@@ -57,6 +58,13 @@ static void happen(char what)
 		break;
 	case '/':
 		new_epoch();
+		break;
+	case '[':
+	case ']':
+		set_inside(what == '[');
+		break;
+	case '%':
+		set_apart();
 		break;
 	case '!':
 		restart();
@@ -144,6 +152,21 @@ Test(reset, a_new_begin_discards_what_was_open)
 Test(reset, another_epoch_discards_what_was_open)
 {
 	CHECK("ab<cd/e", "ab<cd/ef>g", "ab<cd/<ef>g", "a<b//c", "a/b<c>d/e", "ab<cd/-a?", "ab<cd,/>>e", "ab<cd/*<e>f");
+}
+
+Test(reset, what_was_accepted_inside_one_goes_on_under_another_epoch)
+{
+	CHECK("ab<c/[de>]f", "ab<c/[d/e>]f", "ab<[c/d,>]e", "ab<[c]/d", "ab<c/[d]e", "a<b/[c!d>]e", "a<[b/c.F>].d", "a<b/[<c>]d");
+}
+
+Test(reset, what_is_apart_discards_what_was_open)
+{
+	CHECK("ab<cd%ef", "ab<[cd]%ef", "ab%<[cd>]e", "ab<c%*|e", "ab<c%>|e", "ab<cd%,e>f", "a<b%?c", "a<b.F%c.d", "a<b%<c>d");
+}
+
+Test(reset, the_rest_of_a_discarded_one_is_rejected)
+{
+	CHECK("ab<c/%[de>]f", "ab<[c]/d/[e>]f", "a/[bcd>]e", "a/[b*(cd)-a]e", "a<[b]%c[d>]e.f", "a<b%[c<d>]e", "a/[b],F[c>].d");
 }
 
 Test(reset, an_open_one_survives_the_collector)

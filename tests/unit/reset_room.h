@@ -35,6 +35,7 @@ static struct {
 	/* the frame being filled */
 	tb_buf body;
 	uint64_t first, epoch;
+	uint16_t flags;
 	/* the stream's frames, for segments */
 	tb_buf journal;
 	struct {
@@ -102,12 +103,17 @@ static inline void model_commit(void)
 
 static inline void model_event(const struct made *made)
 {
-	if (line.open && line.open_epoch != line.epoch)
-		model_discard();
 	line.last++;
+	int apart = (line.flags & TB_EVENTS_APART) && line.last == line.first;
+	if (line.open && (apart || (line.open_epoch != line.epoch && !(line.flags & TB_EVENTS_INSIDE))))
+		model_discard();
 	cr_assert(line.last < HISTORY_MAX);
 	uint32_t *to = line.open ? line.beside : line.state;
-	if (made->kind == MADE_DELTA || made->kind == MADE_DELTAS)
+	int delta = made->kind == MADE_DELTA || made->kind == MADE_DELTAS;
+	int orphan = delta && !line.open && (line.flags & TB_EVENTS_INSIDE);
+	if (orphan)
+		line.rejected[line.rejected_count++] = line.last;
+	if (delta && !orphan)
 		for (size_t i = 0; i < made->count; i++)
 			to[made->changes[i].place] = made->changes[i].put;
 	if (made->kind == MADE_BEGIN) {
@@ -218,8 +224,9 @@ static inline void send_frame(void)
 		return;
 	}
 	tb_frame frame = { .kind = TB_KIND_EVENTS, .count = (uint32_t)(line.last + 1 - line.first),
-		               .stream = tb_stream_hash(BOOK), .epoch = line.epoch, .first = line.first, .time_ns = BASE_NS,
+		               .stream = tb_stream_hash(BOOK), .epoch = line.epoch, .flags = line.flags, .first = line.first, .time_ns = BASE_NS,
 		               .body = tb_arena_copy(room.kept, tb_buf_span(&line.body)) };
+	line.flags &= (uint16_t)~TB_EVENTS_APART;
 	line.frames[line.frame_count].first = frame.first;
 	line.frames[line.frame_count++].at = line.journal.size;
 	tb_frame_write(&line.journal, &frame);
@@ -231,6 +238,20 @@ static inline void new_epoch(void)
 {
 	send_frame();
 	line.epoch++;
+}
+
+/* The next frames are within a reset, or not. */
+static inline void set_inside(int inside)
+{
+	send_frame();
+	line.flags = (uint16_t)((line.flags & TB_EVENTS_APART) | (inside ? TB_EVENTS_INSIDE : 0));
+}
+
+/* The next frame's first event is apart from what was before. */
+static inline void set_apart(void)
+{
+	send_frame();
+	line.flags |= TB_EVENTS_APART;
 }
 
 /* ---- sealer and storer */
@@ -368,6 +389,7 @@ static inline void line_begin(uint64_t seed)
 	memset(&line, 0, sizeof(line));
 	line.chance = seed;
 	line.epoch = line.generation = 1;
+	line.flags = 0;
 	tb_span record = tb_buf_span(&room.period);
 	uint8_t instance[TB_PUBLIC_KEY], repository[TB_REPOSITORY_ID];
 	must(tb_instance_public_read(tb_disk_system(), below_room("keys/instance.pub"), instance, repository, &room.err));

@@ -268,7 +268,8 @@ static void reject_event(tb_stream *stream, uint64_t number)
 }
 
 /* TB_OK: it may be applied. Else it is one of the segment's rejected numbers, for the reason in why. */
-static tb_rc check_event(tb_turn *turn, const tb_stream *stream, tb_span canonical, tb_event *ret_event, tb_err *why)
+static tb_rc check_event(tb_turn *turn, const tb_stream *stream, const tb_frame *frame, tb_span canonical,
+                         tb_event *ret_event, tb_err *why)
 {
 	tb_rc rc = tb_event_check(canonical, turn->arena, ret_event, NULL, why);
 	if (rc != TB_OK)
@@ -277,6 +278,9 @@ static tb_rc check_event(tb_turn *turn, const tb_stream *stream, tb_span canonic
 		return tb_reject_set(NULL, why, TB_EREFUSED, "lost", "kind", "no publisher decides what is lost");
 	if (ret_event->kind == TB_EVENT_RESET && ret_event->body.reset.commit && stream->reset_begin == 0)
 		return tb_reject_set(NULL, why, TB_EREFUSED, "reset", "commit", "no reset is open");
+	int delta = ret_event->kind == TB_EVENT_DELTA || ret_event->kind == TB_EVENT_DELTAS;
+	if (delta && (frame->flags & TB_EVENTS_INSIDE) && stream->reset_begin == 0)
+		return tb_reject_set(NULL, why, TB_EREFUSED, "delta", "reset", "the reset that it belongs to was discarded");
 	return TB_OK;
 }
 
@@ -301,7 +305,7 @@ static tb_rc apply_event(tb_collector *collector, tb_turn *turn, tb_stream *stre
 	uint8_t backup_hash[TB_HASH];
 	tb_event_hash(canonical, backup_hash);
 	index_note(stream, backup_hash, number);
-	if (check_event(turn, stream, canonical, &event, &why) != TB_OK) {
+	if (check_event(turn, stream, frame, canonical, &event, &why) != TB_OK) {
 		reject_event(stream, number);
 		if (rejects->count++ == 0)
 			rejects->first = number, rejects->why = why;
@@ -332,7 +336,7 @@ tb_rc apply_frame(tb_collector *collector, tb_turn *turn, tb_stream *stream, con
 		               (unsigned long long)frame->first, (unsigned long long)stream->applied + 1);
 	tb_rc rc = tb_events_check(frame, err);
 	if (rc == TB_OK)
-		rc = reset_see_epoch(collector, turn, stream, frame->epoch, err);
+		rc = reset_see_frame(collector, turn, stream, frame, err);
 	if (rc == TB_OK && stream->segment_bytes > 0 && stream->segment_bytes + tb_frame_size(frame) > SEGMENT_MAX)
 		rc = segment_cut(collector, turn, stream, err);
 	if (rc != TB_OK)

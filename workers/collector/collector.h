@@ -94,8 +94,8 @@ tb_rc apply_flush(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_
 void apply_drop(tb_stream *stream);
 
 /* reset.c: between begin and commit deltas go to the database beside, which the commit makes the state. A new begin, or
- * a frame of another epoch, discards what is open. */
-tb_rc reset_see_epoch(tb_collector *collector, tb_turn *turn, tb_stream *stream, uint64_t epoch, tb_err *err);
+ * a frame that doesn't go on from the begin (wire/frame.h), discards what is open. */
+tb_rc reset_see_frame(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_frame *frame, tb_err *err);
 tb_rc reset_begin(tb_collector *collector, tb_turn *turn, tb_stream *stream, uint64_t number, uint64_t epoch,
                   tb_err *err);
 tb_rc reset_commit(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_err *err); /* one is open */

@@ -33,7 +33,8 @@ struct live_range {
 
 static tb_rc give_frame(const struct live_range *range, const tb_frame *frame, tb_err *err)
 {
-	tb_archived_event event = { .number = frame->first, .stamp_ns = frame->time_ns, .epoch = frame->epoch };
+	tb_archived_event event = { .number = frame->first, .stamp_ns = frame->time_ns, .epoch = frame->epoch,
+		                        .flags = frame->flags };
 	tb_span body = frame->body;
 	tb_rc rc = TB_OK;
 	for (; rc == TB_OK && tb_events_next(&body, &event.canonical) > 0; event.number++) {
