@@ -93,8 +93,8 @@ static inline tb_rc room_request(tb_bus *bus, tb_span request, uint64_t timeout_
 	if (head.kind != TB_KIND_PUT)
 		return room.asked != NULL ? room.asked(head.kind, request, ret_answer)
 		                          : tb_fail(err, TB_EUNREACHABLE, "nobody is there");
-	if (room.answer == TB_ETIMEOUT)
-		return tb_fail(err, TB_ETIMEOUT, "no answer");
+	if (room.answer == TB_ETIMEOUT || room.answer == TB_EUNREACHABLE || room.answer == TB_EINTERRUPTED)
+		return tb_fail(err, room.answer, "no answer");
 	if (room.answer == TB_OK)
 		note_put(request);
 	Tb__PutReply reply = TB__PUT_REPLY__INIT;
