@@ -25,7 +25,7 @@ static tb_rc place_failure(tb_err *err, tb_rc rc, const char *path)
 static tb_rc take_identity(tb_archive *archive, const tb_key *identity, tb_err *err)
 {
 	if (memcmp(tb_key_repository(identity), archive->repository, TB_REPOSITORY_ID) != 0) {
-		tb_fail(err, TB_EKEY, "this identity belongs to another repository than %s", archive->tier->url);
+		tb_fail(err, TB_EKEY, "this identity belongs to another repository than tradebank.json in %s says", archive->tier->url);
 		tb_hint(err, "give the identity or recovery kit that was made with this repository");
 		return TB_EKEY;
 	}
@@ -65,11 +65,6 @@ void tb_archive_close(tb_archive *archive)
 tb_tier *tb_archive_tier(tb_archive *archive)
 {
 	return archive->tier;
-}
-
-const tb_keyring *tb_archive_keyring(tb_archive *archive)
-{
-	return archive->keyring;
 }
 
 const uint8_t *tb_archive_instance(const tb_archive *archive)

@@ -85,6 +85,9 @@ tb_rc tb_certificate_check(tb_span certificate, const uint8_t instance[TB_PUBLIC
 tb_rc tb_signature_check(const uint8_t public_key[TB_PUBLIC_KEY], tb_span bytes, const uint8_t signature[TB_SIGNATURE],
                          tb_err *err);
 
+/* Does this wrap open for its recipient, and is what it holds that period's? */
+tb_rc tb_wrap_try(tb_tier *tier, const tb_key *identity, const char *path, tb_err *err);
+
 /* What an identity opens: the private halves of all periods in a repository that are wrapped for it. */
 typedef struct tb_keyring tb_keyring;
 /* TB_EKEY: no period is wrapped for this identity (the wrong key). A damaged wrap is passed over, but named when nothing

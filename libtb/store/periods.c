@@ -147,6 +147,15 @@ static tb_rc open_wrap(tb_tier *tier, const tb_key *identity, const char *path, 
 	return rc;
 }
 
+tb_rc tb_wrap_try(tb_tier *tier, const tb_key *identity, const char *path, tb_err *err)
+{
+	struct opened *opened;
+	tb_rc rc = open_wrap(tier, identity, path, &opened, err);
+	if (rc == TB_OK)
+		sodium_free(opened); /* wipes */
+	return rc;
+}
+
 struct search {
 	tb_tier *tier;
 	const tb_key *identity;

@@ -6,12 +6,17 @@
 #define FORMAT 1
 #define SIZE_MAX_BYTES 4096
 
+static void print(tb_buf *text, const uint8_t id[TB_REPOSITORY_ID])
+{
+	tb_buf_print(text, "{\"format\":%d,\"id\":\"", FORMAT);
+	tb_buf_hex(text, id, TB_REPOSITORY_ID);
+	tb_buf_print(text, "\"}\n");
+}
+
 tb_rc tb_repository_make(tb_tier *tier, const uint8_t id[TB_REPOSITORY_ID], tb_err *err)
 {
 	tb_auto(tb_buf_drop) tb_buf text = { 0 };
-	tb_buf_print(&text, "{\"format\":%d,\"id\":\"", FORMAT);
-	tb_buf_hex(&text, id, TB_REPOSITORY_ID);
-	tb_buf_print(&text, "\"}\n");
+	print(&text, id);
 	tb_rc rc = tier->put(tier, NAME, tb_buf_span(&text), err);
 	if (rc == TB_EREFUSED) {
 		tb_fail(err, rc, "%s holds another repository already", tier->url);
@@ -26,7 +31,7 @@ static tb_rc read_fields(const json_t *root, const char *url, uint8_t ret_id[TB_
 	const json_t *format = json_object_get(root, "format");
 	const char *text = json_string_value(json_object_get(root, "id"));
 	if (json_is_integer(format) && json_integer_value(format) > FORMAT)
-		return tb_fail(err, TB_EUNSUPPORTED, "%s has format %lld; this version reads up to %d", url,
+		return tb_fail(err, TB_EUNSUPPORTED, NAME " in %s says format %lld; this version reads up to %d", url,
 		               (long long)json_integer_value(format), FORMAT);
 	if (!json_is_integer(format) || json_integer_value(format) != FORMAT || text == NULL ||
 	    !tb_unhex(id, sizeof(id), text))
@@ -37,7 +42,7 @@ static tb_rc read_fields(const json_t *root, const char *url, uint8_t ret_id[TB_
 
 tb_rc tb_repository_read(tb_tier *tier, uint8_t ret_id[TB_REPOSITORY_ID], tb_err *err)
 {
-	tb_auto(tb_buf_drop) tb_buf text = { 0 };
+	tb_auto(tb_buf_drop) tb_buf text = { 0 }, written = { 0 };
 	tb_rc rc = tier->get(tier, NAME, SIZE_MAX_BYTES, &text, err);
 	if (rc == TB_ENOTFOUND) {
 		tb_fail(err, rc, "there is no repository at %s: it has no " NAME, tier->url);
@@ -48,7 +53,14 @@ tb_rc tb_repository_read(tb_tier *tier, uint8_t ret_id[TB_REPOSITORY_ID], tb_err
 	json_t *root = json_loadb((const char *)text.data, text.size, JSON_REJECT_DUPLICATES, NULL);
 	if (root == NULL)
 		return tb_fail(err, TB_ECORRUPT, "damaged repository: " NAME " in %s is not JSON", tier->url);
-	rc = read_fields(root, tier->url, ret_id, err);
+	uint8_t id[TB_REPOSITORY_ID];
+	rc = read_fields(root, tier->url, id, err);
 	json_decref(root);
-	return rc;
+	if (rc != TB_OK)
+		return rc;
+	print(&written, id);
+	if (!tb_span_equal(tb_buf_span(&text), tb_buf_span(&written)))
+		return tb_fail(err, TB_ECORRUPT, "damaged repository: " NAME " in %s isn't as it was written", tier->url);
+	memcpy(ret_id, id, sizeof(id));
+	return TB_OK;
 }

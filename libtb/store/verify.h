@@ -3,7 +3,7 @@
  * quick  names, sizes, presence, signatures, chains, heads (and the remembered heads, with a catalog)
  * full   also every byte of every object against its name
  * Each finding names what is wrong, and the backups and event numbers that it hits. Whether a wrapped key really opens
- * is known only with an identity.
+ * is known only with its identity.
  *
  * Memory: about 110 bytes an object that manifests name, and 250 a manifest. */
 #ifndef TB_STORE_VERIFY_H
@@ -28,6 +28,7 @@ typedef struct tb_verify_options {
 	int full;
 	const char *catalog; /* NULL, or the instance's */
 	const char *stream;  /* NULL: all */
+	const tb_key *identity; /* NULL, or whose keys are tried */
 	void (*finding)(void *context, const tb_finding *finding);
 	void (*progress)(void *context, uint64_t bytes_done, uint64_t bytes_all);
 	void *context;
@@ -41,7 +42,7 @@ typedef struct tb_verified {
 
 /* Findings come at the end of the work, when all that bears on what can still be restored is known. With options.stream
  * orphans aren't looked for: other streams' objects would be among them. TB_OK also when there is damage:
- * look at findings. */
+ * look at findings. TB_EKEY: the identity is of another repository. */
 tb_rc tb_verify(tb_archive *archive, const tb_verify_options *options, tb_verified *ret_verified, tb_err *err);
 
 #endif

@@ -8,7 +8,9 @@ struct wraps {
 	tb_check *check;
 	uint32_t stream;
 	const uint8_t *period;
+	char whose[TB_WRAP_PATH]; /* the wrap for the identity; empty: there is no identity */
 	size_t good;
+	int ours; /* it opened */
 };
 
 static tb_rc read_wrap(struct wraps *wraps, const char *path, tb_err *why)
@@ -27,7 +29,11 @@ static tb_rc read_wrap(struct wraps *wraps, const char *path, tb_err *why)
 	if (memcmp(period.id, wraps->period, TB_PERIOD_ID) != 0 ||
 	    memcmp(period.repository, tb_archive_repository(check->archive), TB_REPOSITORY_ID) != 0)
 		return tb_fail(why, TB_ECORRUPT, "%s is of another period or repository", path);
-	return TB_OK;
+	if (strcmp(path, wraps->whose) != 0)
+		return TB_OK;
+	rc = tb_wrap_try(check->tier, check->options->identity, path, why);
+	wraps->ours = rc == TB_OK;
+	return rc;
 }
 
 static tb_rc check_wrap(void *context, const char *path, uint64_t size, tb_err *err)
@@ -49,30 +55,6 @@ static tb_rc check_wrap(void *context, const char *path, uint64_t size, tb_err *
 	return TB_OK;
 }
 
-/* With an identity the key can be tried, on the private part of one of its manifests. */
-static tb_rc try_key(struct wraps *wraps, const tb_check_row *row, int *ret_opens, tb_err *err)
-{
-	tb_check *check = wraps->check;
-	*ret_opens = 1;
-	if (tb_archive_keyring(check->archive) == NULL)
-		return TB_OK;
-	tb_arena *arena = tb_arena_new();
-	Tb__Manifest *manifest;
-	Tb__ManifestPrivate *private;
-	uint8_t hash[TB_HASH_SIZE];
-	tb_rc rc = tb_archive_manifest(check->archive, check->streams[wraps->stream].name, &row->entry, arena, &manifest,
-	                               hash,
-	                               err);
-	if (rc == TB_OK && manifest->private_box.len != 0) {
-		rc = tb_archive_private(check->archive, manifest, arena, &private, err);
-		*ret_opens = rc != TB_EKEY;
-		if (rc == TB_EKEY)
-			rc = TB_OK;
-	}
-	tb_arena_free(arena);
-	return rc;
-}
-
 static void lose_period(struct wraps *wraps, const char *path, const char *why)
 {
 	tb_check *check = wraps->check;
@@ -89,6 +71,8 @@ static tb_rc check_period(tb_check *check, uint32_t stream, const tb_check_row *
 	char id[2 * TB_PERIOD_ID + 1], path[sizeof(id) + 8];
 	tb_hex(id, row->period, TB_PERIOD_ID);
 	snprintf(path, sizeof(path), "keys/%s", id);
+	if (check->options->identity != NULL)
+		tb_wrap_path(row->period, tb_key_public(check->options->identity), wraps.whose);
 	tb_rc rc = check->tier->list(check->tier, path, check_wrap, &wraps, err);
 	if (rc != TB_OK)
 		return rc;
@@ -96,11 +80,9 @@ static tb_rc check_period(tb_check *check, uint32_t stream, const tb_check_row *
 		lose_period(&wraps, path, "no wrap of this period is left: nothing sealed for it can be opened");
 		return TB_OK;
 	}
-	int opens;
-	rc = try_key(&wraps, row, &opens, err);
-	if (rc == TB_OK && !opens)
-		lose_period(&wraps, path, "this identity doesn't open what was sealed for this period");
-	return rc;
+	if (wraps.whose[0] != '\0' && !wraps.ours)
+		lose_period(&wraps, wraps.whose, "nothing that was sealed for this period can be opened by this identity");
+	return TB_OK;
 }
 
 static int seen_before(const tb_check_stream *stream, size_t at)

@@ -55,9 +55,9 @@ static void note_progress(void *context, uint64_t done, uint64_t all)
 static tb_rc run_with(int full, const char *catalog, const char *stream, const tb_key *identity)
 {
 	tb_archive *archive;
-	must(tb_archive_open(tb_disk_system(), repository.url, identity, tb_key_public(repository.keys.instance),
+	must(tb_archive_open(tb_disk_system(), repository.url, NULL, tb_key_public(repository.keys.instance),
 	                     &archive, &err));
-	tb_verify_options options = { .full = full, .catalog = catalog, .stream = stream, .finding = take,
+	tb_verify_options options = { .full = full, .catalog = catalog, .stream = stream, .identity = identity, .finding = take,
 	                              .progress = note_progress };
 	finding_count = 0;
 	tb_rc rc = tb_verify(archive, &options, &verified, &err);
@@ -300,6 +300,30 @@ Test(verify, a_missing_key_takes_everything)
 {
 	file_remove(&repository, repository.keys.wrap_path);
 	run(0);
+	cr_assert_eq(verified.findings, 1);
+	cr_assert_str_eq(findings[0].code, "key missing");
+	cr_assert(findings[0].from == 1 && findings[0].to == 60, "%s", findings[0].detail);
+}
+
+/* Behind the signed record lies the box, and only its recipient can tell. */
+Test(verify, a_key_that_does_not_open_is_found_by_its_identity)
+{
+	flip_bit(&repository, repository.keys.wrap_path, 8 * 200);
+	run(1);
+	cr_assert_eq(verified.findings, 0);
+	must(run_with(0, NULL, NULL, repository.keys.identity));
+	cr_assert_eq(verified.findings, 2);
+	cr_assert_str_eq(findings[0].code, "key damaged");
+	cr_assert_str_eq(findings[0].path, repository.keys.wrap_path);
+	cr_assert(findings[1].from == 1 && findings[1].to == 60, "%s", findings[1].detail);
+}
+
+Test(verify, an_identity_that_no_key_is_for_opens_nothing)
+{
+	tb_key *other;
+	must(tb_key_make(TB_KEY_IDENTITY, repository.keys.repository, repository.keys.instance, NOW, &other, &err));
+	must(run_with(0, NULL, NULL, other));
+	tb_key_free(other);
 	cr_assert_eq(verified.findings, 1);
 	cr_assert_str_eq(findings[0].code, "key missing");
 	cr_assert(findings[0].from == 1 && findings[0].to == 60, "%s", findings[0].detail);

@@ -29,42 +29,58 @@ tb_rc tb_call_dir(const tb_call *call, const char **ret_dir, tb_err *err)
 	return rc;
 }
 
-/* What a repository is opened with: an identity, or the instance's verifying key. */
-static tb_rc open_with(const tb_call *call, const char *repo, const char *key, tb_archive **ret_archive, tb_err *err)
+static tb_rc open_for_instance(const tb_call *call, const char *repo, tb_archive **ret_archive, tb_err *err)
 {
 	uint8_t instance[TB_PUBLIC_KEY], repository[TB_REPOSITORY_ID];
-	if (key != NULL) {
-		tb_key *identity;
-		tb_rc rc = tb_key_read(call->disk, key, TB_KEY_IDENTITY, &identity, err);
-		if (rc != TB_OK)
-			return rc;
-		rc = tb_archive_open(call->disk, repo, identity, NULL, ret_archive, err);
-		tb_key_free(identity);
-		return rc;
-	}
 	tb_auto(tb_buf_drop) tb_buf path = { 0 };
 	tb_rc rc = tb_instance_public_read(call->disk, tb_below(&path, call->dir, "keys/instance.pub"), instance, repository,
 	                                   err);
 	return rc == TB_OK ? tb_archive_open(call->disk, repo, NULL, instance, ret_archive, err) : rc;
 }
 
-tb_rc tb_call_archive(const tb_call *call, const char *repo, const char *key, tb_archive **ret_archive, tb_err *err)
+/* repo: as given, or NULL, and then set to the instance's. */
+static tb_rc find_repository(const tb_call *call, int has_key, const char **repo, tb_buf *path, tb_err *err)
 {
-	tb_auto(tb_buf_drop) tb_buf path = { 0 };
 	const char *dir;
 	tb_rc rc = TB_OK;
-	if (repo != NULL && key == NULL && call->dir == NULL) {
-		tb_fail(err, TB_EKEY, "nothing in %s can be checked without a key", repo);
+	if (*repo != NULL && !has_key && call->dir == NULL) {
+		tb_fail(err, TB_EKEY, "nothing in %s can be checked without a key", *repo);
 		tb_hint(err, "give an identity or recovery kit with --key FILE, or the instance with --dir DIR");
 		return TB_EKEY;
 	}
-	if (repo == NULL || key == NULL)
+	if (*repo == NULL || !has_key)
 		rc = tb_call_dir(call, &dir, err);
-	if (rc == TB_OK && repo == NULL)
-		rc = tb_config_repository(call->dir, &path, err);
+	if (rc == TB_OK && *repo == NULL) {
+		rc = tb_config_repository(call->dir, path, err);
+		*repo = tb_buf_text(path);
+	}
+	return rc;
+}
+
+tb_rc tb_call_archive(const tb_call *call, const char *repo, const char *key, tb_archive **ret_archive, tb_err *err)
+{
+	tb_auto(tb_buf_drop) tb_buf path = { 0 };
+	tb_key *identity = NULL;
+	tb_rc rc = find_repository(call, key != NULL, &repo, &path, err);
+	if (rc == TB_OK && key == NULL)
+		return open_for_instance(call, repo, ret_archive, err);
+	if (rc == TB_OK)
+		rc = tb_key_read(call->disk, key, TB_KEY_IDENTITY, &identity, err);
+	if (rc == TB_OK)
+		rc = tb_archive_open(call->disk, repo, identity, NULL, ret_archive, err);
+	tb_key_free(identity);
+	return rc;
+}
+
+tb_rc tb_call_archive_closed(const tb_call *call, const char *repo, const tb_key *identity, tb_archive **ret_archive,
+                             tb_err *err)
+{
+	tb_auto(tb_buf_drop) tb_buf path = { 0 };
+	tb_rc rc = find_repository(call, identity != NULL, &repo, &path, err);
 	if (rc != TB_OK)
 		return rc;
-	return open_with(call, repo != NULL ? repo : tb_buf_text(&path), key, ret_archive, err);
+	return identity == NULL ? open_for_instance(call, repo, ret_archive, err)
+	                        : tb_archive_open(call->disk, repo, NULL, tb_key_instance(identity), ret_archive, err);
 }
 
 tb_rc tb_call_bus(const tb_call *call, tb_bus **ret_bus, tb_err *err)

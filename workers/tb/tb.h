@@ -66,6 +66,9 @@ const char *tb_below(tb_buf *path, const char *dir, const char *name); /* "DIR/n
 /* The repository: repo when given, else the instance's. key: an identity or kit, which can open what is sealed; NULL:
  * the instance's verifying key, enough for names and manifests. */
 tb_rc tb_call_archive(const tb_call *call, const char *repo, const char *key, tb_archive **ret_archive, tb_err *err);
+/* The same with nothing opened that is sealed, whether the identity could or not. identity: NULL, or borrowed. */
+tb_rc tb_call_archive_closed(const tb_call *call, const char *repo, const tb_key *identity, tb_archive **ret_archive,
+                             tb_err *err);
 /* A bus to the instance's broker. TB_EUNREACHABLE at once when there is none, not even a dead one's socket. */
 tb_rc tb_call_bus(const tb_call *call, tb_bus **ret_bus, tb_err *err);
 /* Asks the signal worker; TB_EUNREACHABLE hints at `tb up`. */

@@ -18,6 +18,7 @@ const tb_opt tb_verify_rows[] = {
 
 struct verifying {
 	const tb_call *call;
+	tb_key *identity; /* NULL: none was given */
 	json_t *findings; /* with --json */
 	tb_progress progress;
 	int color;
@@ -126,6 +127,7 @@ static tb_rc verify(struct verifying *verifying, tb_archive *archive, tb_verifie
 		.full = !options->quick,
 		.catalog = find_catalog(verifying->call, &path),
 		.stream = options->stream,
+		.identity = verifying->identity,
 		.finding = take_finding,
 		.progress = tell_progress,
 		.context = verifying,
@@ -136,19 +138,30 @@ static tb_rc verify(struct verifying *verifying, tb_archive *archive, tb_verifie
 	return rc;
 }
 
-tb_rc verb_verify(tb_call *call, tb_err *err)
+static tb_rc run(struct verifying *verifying, tb_verified *ret_verified, tb_err *err)
 {
-	const struct verify_options *options = call->options;
-	struct verifying verifying = { .call = call, .color = isatty(STDOUT_FILENO) };
+	const struct verify_options *options = verifying->call->options;
 	tb_archive *archive;
-	tb_verified verified;
-	tb_rc rc = tb_call_archive(call, options->repo, options->key, &archive, err);
+	tb_rc rc = TB_OK;
+	if (options->key != NULL)
+		rc = tb_key_read(verifying->call->disk, options->key, TB_KEY_IDENTITY, &verifying->identity, err);
+	if (rc == TB_OK)
+		rc = tb_call_archive_closed(verifying->call, options->repo, verifying->identity, &archive, err);
 	if (rc != TB_OK)
 		return rc;
+	rc = verify(verifying, archive, ret_verified, err);
+	tb_archive_close(archive);
+	return rc;
+}
+
+tb_rc verb_verify(tb_call *call, tb_err *err)
+{
+	struct verifying verifying = { .call = call, .color = isatty(STDOUT_FILENO) };
+	tb_verified verified;
 	if (call->json)
 		verifying.findings = json_array();
-	rc = verify(&verifying, archive, &verified, err);
-	tb_archive_close(archive);
+	tb_rc rc = run(&verifying, &verified, err);
+	tb_key_free(verifying.identity);
 	if (rc == TB_OK && call->json)
 		print_json(&verifying, &verified);
 	else if (rc == TB_OK)
