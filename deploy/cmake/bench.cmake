@@ -1,9 +1,11 @@
 # tests/bench: a program a file, bench-<name>. Built when asked for (`ninja benches`, or one by its name), never by ctest.
+# tests/bench/parts: what they share. bench-stages is what tests/e2e/stages.sh runs, so it is always built.
+file(GLOB BENCH_PARTS CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/bench/parts/*.c)
 file(GLOB BENCHES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/bench/*.c)
 add_custom_target(benches)
 foreach(bench ${BENCHES})
   get_filename_component(stem ${bench} NAME_WE)
-  add_executable(bench-${stem} EXCLUDE_FROM_ALL ${bench})
+  add_executable(bench-${stem} EXCLUDE_FROM_ALL ${bench} ${BENCH_PARTS})
   set_target_properties(bench-${stem} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
   target_include_directories(bench-${stem} PRIVATE ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/tests)
   target_link_libraries(bench-${stem} PRIVATE tb tb_warnings m)
@@ -12,3 +14,4 @@ foreach(bench ${BENCHES})
   endif()
   add_dependencies(benches bench-${stem})
 endforeach()
+set_target_properties(bench-stages PROPERTIES EXCLUDE_FROM_ALL FALSE)
