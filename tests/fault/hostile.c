@@ -495,6 +495,22 @@ static void waits(void)
 	tb_buf_drop(&request);
 }
 
+/* What has to wait, with a lot behind it: it would be kept for as long. */
+static void burdens(void)
+{
+	enum { COUNT = 150 };
+	nng_socket socket = dial(nng_req0_open, "broker");
+	uint8_t *burden = tb_alloc_zero(1, 8 * MIB);
+	Tb__FetchRequest fetch = TB__FETCH_REQUEST__INIT;
+	fetch.stream = say(victim);
+	fetch.from = UINT64_MAX;
+	fetch.wait_ms = UINT32_MAX;
+	for (int i = 0; i < COUNT; i++)
+		if (ask_message(socket, TB_KIND_FETCH, &fetch.base, tb_span_of(burden, 8 * MIB)) != TB_EINVAL)
+			die("a burden was taken");
+	free(burden);
+}
+
 static void fetches(void)
 {
 	nng_socket socket = dial(nng_req0_open, "broker");
@@ -513,8 +529,8 @@ static void fetches(void)
 
 /* ---- puts */
 
-static void put(nng_socket socket, unsigned group, const uint8_t *member, uint64_t generation, uint64_t stream,
-                tb_span frames, const uint64_t *finished, size_t count)
+static unsigned put(nng_socket socket, unsigned group, const uint8_t *member, uint64_t generation, uint64_t stream,
+                    tb_span frames, const uint64_t *finished, size_t count)
 {
 	Tb__PutRequest request = TB__PUT_REQUEST__INIT;
 	request.group = group;
@@ -524,7 +540,7 @@ static void put(nng_socket socket, unsigned group, const uint8_t *member, uint64
 	request.stream = stream;
 	request.finished = (uint64_t *)(uintptr_t)finished;
 	request.n_finished = count;
-	ask_message(socket, TB_KIND_PUT, &request.base, frames);
+	return ask_message(socket, TB_KIND_PUT, &request.base, frames);
 }
 
 static char *long_text(size_t size)
@@ -709,15 +725,24 @@ static void puts_(void)
 	}
 }
 
+/* What only the holder of a lease may put, under a guessed generation, by somebody else: none of it may be taken. */
 static void forgeries(void)
 {
+	static const unsigned groups[] = { TB_GROUP_SIGNAL, TB_GROUP_COLLECTOR, TB_GROUP_COLLECTOR, TB_GROUP_STORER };
 	nng_socket socket = dial(nng_req0_open, "broker");
-	uint8_t member[16];
-	chance_fill(member, sizeof(member));
-	for (unsigned i = 0; i < 2000; i++) {
+	uint8_t stranger[16], nobody[16] = { 0 };
+	chance_fill(stranger, sizeof(stranger));
+	for (unsigned i = 0; i < 4000; i++) {
 		tb_buf frames = { 0 };
-		announce_frame(&frames, i);
-		put(socket, TB_GROUP_SIGNAL, member, i % 3, 0, tb_buf_span(&frames), NULL, 0);
+		switch (i % 4) {
+		case 0: announce_frame(&frames, i / 4); break;
+		case 1: cut_frame(&frames, i / 4, victim); break;
+		case 2: manifest_frame(&frames, 0, victim, i / 4); break;
+		default: stored_frame(&frames, 4 + i / 4 % 2 * 4, victim); break;
+		}
+		uint64_t stream = groups[i % 4] == TB_GROUP_COLLECTOR ? tb_stream_hash(victim) : 0;
+		if (put(socket, groups[i % 4], i / 4 % 3 ? stranger : nobody, i / 12 % 5, stream, tb_buf_span(&frames), NULL, 0) == TB_OK)
+			die("a forgery was taken");
 		tb_buf_drop(&frames);
 	}
 }
@@ -749,6 +774,8 @@ static void members(void)
 
 /* ---- a sealer that answers with lies */
 
+#define TAKES 1000 /* tries to get something */
+
 /* As a worker that knows the period, and so waits until there is something. */
 static uint8_t period_hash[32];
 static int period_known;
@@ -761,7 +788,7 @@ static const Tb__TakeReply *take_as(nng_socket socket, unsigned group, const uin
 	take.group = group;
 	take.member = blob(member, 16);
 	take.bytes_max = 1;
-	take.wait_ms = 200;
+	take.wait_ms = 2000;
 	take.generation = generation;
 	take.turn = turn;
 	take.period_known = blob(period_hash, period_known ? sizeof(period_hash) : 0);
@@ -771,10 +798,12 @@ static const Tb__TakeReply *take_as(nng_socket socket, unsigned group, const uin
 	ProtobufCMessage *message;
 	tb_span rest = tb_buf_span(answer);
 	if (code != TB_OK || tb_control_read(&rest, TB_KIND_ANSWER, &tb__take_reply__descriptor, arena, &message, NULL) != TB_OK)
-		return NULL;
+		return nap(200), NULL; /* no room for one more member while other strangers are remembered */
 	const Tb__TakeReply *reply = (const Tb__TakeReply *)message;
 	if (reply->period.len > 0)
 		crypto_generichash(period_hash, sizeof(period_hash), reply->period.data, reply->period.len, NULL, 0);
+	if (reply->n_leased == 0)
+		nap(20); /* nothing may wait while other strangers do */
 	period_known |= reply->period.len > 0;
 	*ret_frames = rest;
 	return reply;
@@ -789,8 +818,9 @@ static void sealer(void)
 	tb_buf answer = { 0 };
 	tb_span frames;
 	uint64_t turn = 0;
+	int lies = 0;
 	chance_fill(member, sizeof(member));
-	for (int i = 0, lies = 0; i < 200 && lies < 3; i++) {
+	for (int i = 0; i < TAKES && lies < 1; i++) {
 		const Tb__TakeReply *reply = take_as(socket, TB_GROUP_SEALER, member, 0, turn, arena, &answer, &frames);
 		for (size_t j = 0; reply != NULL && j < reply->n_leased; j++) {
 			tb_frame frame;
@@ -815,6 +845,8 @@ static void sealer(void)
 			turn = reply->turn;
 		tb_arena_reset(arena);
 	}
+	if (lies == 0)
+		die("there was nothing to lie about");
 	tb_buf_drop(&answer);
 	tb_arena_free(arena);
 }
@@ -829,13 +861,16 @@ static void hoarder(void)
 	tb_span frames;
 	uint64_t turn = 0;
 	chance_fill(member, sizeof(member));
-	for (int i = 0; i < 40; i++) {
+	size_t hoarded = 0;
+	for (int i = 0; i < TAKES && hoarded < 4; i++) {
 		const Tb__TakeReply *reply = take_as(socket, TB_GROUP_SEALER, member, 0, turn, arena, &answer, &frames);
 		if (reply != NULL)
 			turn = reply->turn;
-		granted += reply != NULL ? reply->n_leased : 0;
+		hoarded += reply != NULL ? reply->n_leased : 0;
 		tb_arena_reset(arena);
 	}
+	if (hoarded == 0)
+		die("there was nothing to hoard");
 	tb_buf_drop(&answer);
 	tb_arena_free(arena);
 }
@@ -924,7 +959,7 @@ static const struct {
 	{ "takes", takes },         { "waits", waits },       { "fetches", fetches },     { "puts", puts_ },
 	{ "forgeries", forgeries }, { "orders", orders },     { "members", members },     { "sealer", sealer },
 	{ "hoarder", hoarder },     { "hellos", hellos },     { "impostors", impostors }, { "questions", questions },
-	{ "listeners", listeners },
+	{ "listeners", listeners }, { "burdens", burdens },
 };
 
 int main(int argc, char **argv)
