@@ -124,35 +124,64 @@ static tb_rc take_lock(tb_bank *bank, tb_err *err)
 	return TB_EBUSY;
 }
 
-static int open_env(tb_bank *bank, uint64_t map_size)
+static int open_env(const char *path, unsigned flags, uint64_t map_size, MDB_env **ret_env)
 {
-	unsigned flags = MDB_NOTLS | MDB_NOMEMINIT;
-	if (bank->flags & TB_BANK_READONLY)
-		flags |= MDB_RDONLY;
-	if (bank->flags & TB_BANK_SCRATCH)
-		flags |= MDB_NOSYNC | MDB_NOMETASYNC;
-	int code = mdb_env_create(&bank->env);
+	MDB_env *env;
+	int code = mdb_env_create(&env);
 	if (code != 0)
 		return code;
-	if ((code = mdb_env_set_mapsize(bank->env, map_size)) == 0 &&
-	    (code = mdb_env_set_maxdbs(bank->env, DATABASES_MAX)) == 0 &&
-	    (code = mdb_env_set_maxreaders(bank->env, READERS_MAX)) == 0)
-		code = mdb_env_open(bank->env, bank->path, flags, 0600);
-	if (code != 0) {
-		mdb_env_close(bank->env);
-		bank->env = NULL;
-	}
+	if ((code = mdb_env_set_mapsize(env, map_size)) == 0 && (code = mdb_env_set_maxdbs(env, DATABASES_MAX)) == 0 &&
+	    (code = mdb_env_set_maxreaders(env, READERS_MAX)) == 0)
+		code = mdb_env_open(env, path, flags, 0600);
+	if (code == 0)
+		*ret_env = env;
+	else
+		mdb_env_close(env);
 	return code;
+}
+
+static int write_empty(const char *path)
+{
+	MDB_env *env;
+	if (unlink(path) != 0 && errno != ENOENT)
+		return errno;
+	int code = open_env(path, MDB_NOSUBDIR | MDB_NOLOCK, MAP_LEAST, &env);
+	if (code != 0)
+		return code;
+	code = mdb_env_sync(env, 1);
+	mdb_env_close(env);
+	return code;
+}
+
+/* LMDB writes the first pages of a new file without a sync, and when the power goes then, what is left opens no more. So
+ * the file is made beside and renamed; the directory is synced before anything is written into it. */
+static tb_rc make_file(tb_bank *bank, tb_err *err)
+{
+	tb_auto(tb_buf_drop) tb_buf data = { 0 }, beside = { 0 };
+	tb_buf_print(&data, "%s/data.mdb", bank->path);
+	tb_buf_print(&beside, "%s/data.mdb.new", bank->path);
+	if (!(bank->flags & TB_BANK_WRITER) || (bank->flags & TB_BANK_SCRATCH) || access(tb_buf_text(&data), F_OK) == 0)
+		return TB_OK;
+	int code = write_empty(tb_buf_text(&beside));
+	if (code == 0 && rename(tb_buf_text(&beside), tb_buf_text(&data)) != 0)
+		code = errno;
+	return code == 0 ? TB_OK : fail(bank, code, "can't make it", err);
+}
+
+static unsigned env_flags(const tb_bank *bank)
+{
+	return MDB_NOTLS | MDB_NOMEMINIT | (bank->flags & TB_BANK_READONLY ? MDB_RDONLY : 0) |
+	       (bank->flags & TB_BANK_SCRATCH ? MDB_NOSYNC | MDB_NOMETASYNC : 0);
 }
 
 /* Address space may be limited (ulimit -v, a sanitizer): the default gives way. */
 static tb_rc open_mapped(tb_bank *bank, uint64_t map_size, tb_err *err)
 {
 	uint64_t size = map_size ? map_size : MAP_DEFAULT;
-	int code = open_env(bank, size);
+	int code = open_env(bank->path, env_flags(bank), size, &bank->env);
 	while (code == ENOMEM && map_size == 0 && size > MAP_LEAST) {
 		size /= 2;
-		code = open_env(bank, size);
+		code = open_env(bank->path, env_flags(bank), size, &bank->env);
 	}
 	if (code != 0)
 		return fail(bank, code, "can't open it", err);
@@ -241,6 +270,8 @@ tb_rc tb_bank_open(const char *path, int flags, uint64_t map_size, tb_bank **ret
 	tb_rc rc = make_directory(bank, err);
 	if (rc == TB_OK)
 		rc = take_lock(bank, err);
+	if (rc == TB_OK)
+		rc = make_file(bank, err);
 	if (rc == TB_OK)
 		rc = open_mapped(bank, map_size, err);
 	if (rc == TB_OK)

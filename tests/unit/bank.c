@@ -344,6 +344,16 @@ Test(bank, a_file_that_is_no_bank_is_damage)
 	cr_assert_eq(tb_bank_open(below("bank"), TB_BANK_WRITER, 0, &bank, &err), TB_ECORRUPT);
 }
 
+Test(bank, one_that_was_in_the_making_when_the_power_went_is_made_anew)
+{
+	uint8_t part[4096] = { 1 };
+	cr_assert_eq(mkdir(below("bank"), 0700), 0);
+	must(tb_disk_write_file(tb_disk_system(), below("bank/data.mdb.new"), tb_span_of(part, sizeof(part)), 0, &err));
+	tb_bank_close(bank_open(TB_BANK_WRITER));
+	cr_assert_eq(access(below("bank/data.mdb.new"), F_OK), -1);
+	tb_bank_close(bank_open(TB_BANK_READONLY));
+}
+
 #ifndef __SANITIZE_ADDRESS__
 Test(bank, under_a_limit_of_address_space_it_takes_less)
 {
