@@ -3,7 +3,8 @@
  * File: one page of head, two slots of marks and a hint, then the ring.
  *      0 head: 8 bytes "TBOUT\0\0\1"; 16 bytes outbox id; u64 ring size; u64 time made; 16 bytes boot id of the last
  *        opening; u64 epoch of the last opening; u64 unsettled; u64 size of the name, name (≤ 128); zeros;
- *        at 4088 u64 check over 0..4087. Written by one system call, so that no killed process leaves half of one.
+ *        at 504 u64 check over 0..503; zeros. Written by one system call, so that no killed process leaves half of one,
+ *        and all that changes lies in one sector, so that no power cut does.
  *   4096 marks, slot 0: u64 sequence; u64 first number held; u64 its ring position; u64 durable; u64 stored;
  *        u64 check over the five
  *   4608 marks, slot 1: the same; the valid slot with the higher sequence counts. Both are renewed, one after the

@@ -26,7 +26,8 @@ enum head_at {
 	AT_EPOCH = 56,
 	AT_UNSETTLED = 64,
 	AT_NAME = 72,
-	AT_CHECK = 4088,
+	AT_CHECK = 504,
+	AT_ZEROS = 512,
 };
 enum marks_at {
 	AT_SEQUENCE = 0,
@@ -88,7 +89,8 @@ static tb_rc check_head(const struct opening *opening)
 	const uint8_t *head = opening->outbox->head;
 	if (memcmp(head, magic, sizeof(magic)) != 0)
 		return damaged(opening, "it does not begin as an outbox does");
-	if (tb_get64(head + AT_CHECK) != tb_check64(head, AT_CHECK))
+	static const uint8_t zeros[OUTBOX_HEAD - AT_ZEROS];
+	if (tb_get64(head + AT_CHECK) != tb_check64(head, AT_CHECK) || memcmp(head + AT_ZEROS, zeros, sizeof(zeros)) != 0)
 		return damaged(opening, "the check over its head does not hold");
 	uint64_t ring = tb_get64(head + AT_RING);
 	uint64_t name = tb_get64(head + AT_NAME);

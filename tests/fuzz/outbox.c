@@ -42,7 +42,7 @@ static void right_heads(uint8_t *file)
 {
 	memcpy(file, "TBOUT\0\0\1", 8);
 	tb_put64(file + 24, RING);
-	tb_put64(file + 4088, tb_check64(file, 4088));
+	tb_put64(file + 504, tb_check64(file, 504));
 	for (int i = 0; i < 2; i++)
 		tb_put64(file + 4096 + i * 512 + 40, tb_check64(file + 4096 + i * 512, 40));
 	tb_put64(file + 5128, tb_check64(file + 5120, 8));

@@ -415,6 +415,27 @@ Test(outbox, any_flipped_bit_of_the_head_is_noticed)
 	munmap(bytes, FILE_SIZE);
 }
 
+/* The head is written anew at each opening after another boot; a page may reach the disk in sectors. */
+Test(outbox, of_a_head_that_was_written_anew_any_sectors_may_be_the_old_ones)
+{
+	uint8_t before[4096], after[4096];
+	make_with(3);
+	uint8_t *bytes = map_bytes();
+	memcpy(before, bytes, sizeof(before));
+	tb_outbox *outbox;
+	tb_outbox_opened opened;
+	cr_assert_eq(try_open(next_boot, &outbox, &opened), TB_OK);
+	tb_outbox_close(outbox);
+	memcpy(after, bytes, sizeof(after));
+	cr_assert_neq(memcmp(before, after, sizeof(before)), 0);
+	for (unsigned old = 0; old < 256; old++) {
+		for (unsigned sector = 0; sector < 8; sector++)
+			memcpy(bytes + 512 * sector, (old >> sector & 1 ? before : after) + 512 * sector, 512);
+		cr_assert_eq(reopen(), TB_OK, "sectors %02x", old);
+	}
+	munmap(bytes, FILE_SIZE);
+}
+
 Test(outbox, any_flipped_bit_of_one_slot_of_marks_changes_nothing_and_of_both_is_noticed)
 {
 	tb_outbox *outbox = open_box(NULL);
