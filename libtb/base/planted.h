@@ -1,4 +1,4 @@
-/* Planted bugs, to measure the simulator by: tests/sim has to find each of them. They are in no other program: without
+/* Planted bugs, to measure the tests by: tests/sim has to find each of them, tests/crash those of deploy/crash. They are in no other program: without
  * TB_PLANT each is a plain 0. In use: `if (condition || TB_PLANTED(3))`.
  *
  *    1 broker       requests are answered before the batch they lean on is synced
@@ -16,7 +16,9 @@
  *   13 broker       what a lost answer bore isn't handed out again
  *   14 collector    the state sum isn't moved by deletes
  *   15 journal      a batch is taken as durable without its sync
- *   16 tier         an object is taken as stored without its sync */
+ *   16 tier         an object is taken as stored without its sync
+ *   17 tier         a name is taken as stored without its directory's sync
+ *   18 journal      a new file is used before its name is synced */
 #ifndef TB_BASE_PLANTED_H
 #define TB_BASE_PLANTED_H
 

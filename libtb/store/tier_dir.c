@@ -157,7 +157,8 @@ static tb_rc put_at(dir_tier *dir, const char *name, const char *path, tb_span b
 		rc = compare(dir, name, path, bytes, err);
 	if (rc == TB_ENOTFOUND)
 		rc = write_beside(dir, parent, path, bytes, err);
-	if (rc == TB_OK) /* also when it was there: who put it may have died before its name was on disk */
+	/* Also when it was there: who put it may have died before its name was on disk. */
+	if (rc == TB_OK && !TB_PLANTED(17))
 		rc = dir->disk->sync_dir(dir->disk, parent, err);
 	free(copy);
 	return rc;

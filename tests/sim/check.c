@@ -30,7 +30,7 @@ static int engine_rests(const struct sim_engine *engine, const Tb__StatReply *st
 {
 	const Tb__StreamStat *stream = stat_of(stat, engine->name);
 	tb_pump_figures figures;
-	if (engine->count == 0)
+	if (engine->count == 0 || (engine->pump == NULL && sim.recorded)) /* one that stays away */
 		return 1;
 	if (engine->pump == NULL || stream == NULL)
 		return 0;

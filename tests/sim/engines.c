@@ -47,7 +47,7 @@ void engine_begin(struct sim_engine *engine, size_t index)
 	engine->hash = tb_stream_hash(engine->name);
 	engine->value_max = values[sim_below(5)];
 	engine->quota = sim.step_max;
-	if (index == 0 && sim_below(12) == 0 && !sim.values_small) { /* a state of several chunks */
+	if (index == 0 && sim_below(12) == 0 && !sim.values_small && !sim.recorded) { /* a state of several chunks */
 		engine->value_max = 150000 + (uint32_t)sim_below(150000);
 		engine->quota = 20 + sim_below(60);
 	}

@@ -130,6 +130,7 @@ struct sim {
 	uint64_t seed, chance, sodium_chance;
 	uint64_t steps, step_max;
 	int healing, verbose;
+	int recorded; /* for tests/crash: no faults, the system's disk, banks that are synced */
 	uint64_t mono_ns, real_ns;
 	int values_small;
 	int lies, lied; /* a sealer will name an object, or has named one, that it doesn't put */
@@ -183,6 +184,8 @@ void sim_fill(uint64_t seed, uint8_t *to, size_t size); /* bytes that a seed mak
 /* world.c */
 void sim_begin(uint64_t seed, uint64_t steps);
 void sim_run(void);
+void sim_steps(void); /* of that the steps, until everything rests */
+void sim_close(void); /* broker and workers */
 void sim_end(void);
 void sim_fail(const char *format, ...) __attribute__((format(printf, 1, 2))); /* the first one counts */
 void sim_say(const char *format, ...) __attribute__((format(printf, 1, 2)));  /* with --verbose */

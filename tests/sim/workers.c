@@ -77,7 +77,8 @@ static void open_worker(struct sim_worker *worker)
 {
 	tb_err err = { 0 };
 	tb_worker_env *env = &worker->env;
-	tb_rc rc = tb_bank_open(worker->bank, TB_BANK_WRITER | TB_BANK_SCRATCH, BANK_MAP, &env->bank, &err);
+	int flags = TB_BANK_WRITER | (sim.recorded ? 0 : TB_BANK_SCRATCH);
+	tb_rc rc = tb_bank_open(worker->bank, flags, BANK_MAP, &env->bank, &err);
 	if (rc == TB_OK)
 		rc = tb_loop_open(worker->kind, env, -1, &worker->loop, &err);
 	if (rc == TB_OK)
@@ -96,7 +97,7 @@ void worker_begin(struct sim_worker *worker, size_t index)
 		snprintf(worker->key, sizeof(worker->key), "%s/%s", sim.dir, rows[index].key);
 	worker->env = (tb_worker_env){
 		.key = rows[index].key != NULL ? worker->key : NULL, .bus = &worker->bus, .clock = &sim.clock,
-		.disk = is_storer(worker) ? &sim.tier.disk : tb_disk_system(), .options = options_of(worker->kind),
+		.disk = is_storer(worker) && !sim.recorded ? &sim.tier.disk : tb_disk_system(), .options = options_of(worker->kind),
 		/* Always ready: a loop that would sleep until then goes on at once. */
 		.wake_fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK),
 	};

@@ -101,7 +101,8 @@ static void choose_options(void)
 	tb_broker_options *broker = &sim.broker_options;
 	snprintf(sim.journal_dir, sizeof(sim.journal_dir), "%s/journal", sim.dir);
 	*broker = (tb_broker_options){
-		.journal = { .dir = sim.journal_dir, .file_size = UINT64_C(16384) << sim_below(5), .disk = &sim.journal.disk },
+		.journal = { .dir = sim.journal_dir, .file_size = UINT64_C(16384) << sim_below(5),
+		             .disk = sim.recorded ? tb_disk_system() : &sim.journal.disk },
 		.journal_keep_ns = sim_below(2) ? TB_NS_PER_S : TB_NS_PER_MS, .lease_ns = 2 * TB_NS_PER_S,
 		.silence_ns = 3 * TB_NS_PER_S, .clock = &sim.clock,
 		.window_frames = sim_below(2) ? 4 : 64, .window_bytes = sim_below(2) ? 8192 : 1u << 20,
@@ -120,14 +121,14 @@ static void choose_options(void)
 	}
 	sim.sealer = (tb_sealer_config){ .level = sim_below(2) };
 	sim.storer.repository = tb_strdup(sim_below_dir("repository"));
-	sim.lies = sim_below(25) == 0;
+	sim.lies = !sim.recorded && sim_below(25) == 0;
 	sim.tick_ns = TB_NS_PER_MS * (1 + sim_below(6));
 }
 
 void sim_begin(uint64_t seed, uint64_t steps)
 {
-	int verbose = sim.verbose;
-	sim = (struct sim){ .seed = seed, .step_max = steps, .verbose = verbose };
+	int verbose = sim.verbose, recorded = sim.recorded;
+	sim = (struct sim){ .seed = seed, .step_max = steps, .verbose = verbose, .recorded = recorded };
 	sim_seed(seed);
 	sim.mono_ns = 5 * TB_NS_PER_S;
 	sim.real_ns = UINT64_C(1700000000) * TB_NS_PER_S;
@@ -135,7 +136,8 @@ void sim_begin(uint64_t seed, uint64_t steps)
 	sim.arena = tb_arena_new();
 	sim.operator.request = operator_request;
 	make_instance();
-	choose_rates();
+	if (!sim.recorded)
+		choose_rates();
 	fault_disk_init(&sim.journal, tb_disk_system());
 	fault_disk_init(&sim.tier, tb_disk_system());
 	choose_options();
@@ -252,15 +254,25 @@ static void come_to_rest(void)
 	}
 }
 
-void sim_run(void)
+void sim_steps(void)
 {
 	while (sim.steps < sim.step_max && !sim.failed)
 		step();
 	if (!sim.failed)
 		come_to_rest();
+}
+
+void sim_close(void)
+{
 	host_close();
 	for (size_t i = 0; i < SIM_WORKERS; i++)
 		worker_close(&sim.workers[i]);
+}
+
+void sim_run(void)
+{
+	sim_steps();
+	sim_close();
 	if (!sim.failed)
 		check_all();
 }

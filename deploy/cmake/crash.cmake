@@ -1,0 +1,20 @@
+# tests/crash: the crash explorer. tb-crash explores the product as it is; tb-crash-planted the same sources with the bugs of
+# libtb/base/planted.h, one of which is awake. Built when asked for (`ninja crash`); deploy/crash runs both.
+file(GLOB CRASH_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/crash/*.c)
+list(FILTER SIM_SOURCES EXCLUDE REGEX "/sim\\.c$")
+add_custom_target(crash)
+add_executable(tb-crash EXCLUDE_FROM_ALL ${CRASH_SOURCES} ${SIM_SOURCES})
+target_link_libraries(tb-crash PRIVATE ${SIM_CORES} tb tb_warnings)
+get_target_property(TB_SIM_PLANTED_SOURCES tb-sim-planted SOURCES)
+list(FILTER TB_SIM_PLANTED_SOURCES EXCLUDE REGEX "/tests/sim/sim\\.c$")
+add_executable(tb-crash-planted EXCLUDE_FROM_ALL ${CRASH_SOURCES} ${TB_SIM_PLANTED_SOURCES})
+target_compile_definitions(tb-crash-planted PRIVATE TB_PLANT)
+target_link_libraries(tb-crash-planted PRIVATE tb_flags tb_warnings nng::nng PkgConfig::DEPS ${LMDB_LIBRARY} Threads::Threads m)
+add_dependencies(tb-crash-planted tb_proto)
+foreach(program tb-crash tb-crash-planted)
+  set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests ENABLE_EXPORTS ON)
+  target_include_directories(${program} PRIVATE ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/tests ${CMAKE_SOURCE_DIR}/libtb
+    ${CMAKE_SOURCE_DIR}/libtb/include ${CMAKE_SOURCE_DIR}/proto ${TB_PROTO_DIR})
+  target_link_libraries(${program} PRIVATE ${CMAKE_DL_LIBS})
+  add_dependencies(crash ${program})
+endforeach()
