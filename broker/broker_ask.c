@@ -91,7 +91,9 @@ tb_rc tb_ask_journal(const tb_broker *broker, ProtobufCBinaryData journal_id, tb
 	tb_span own = tb_span_of(tb_journal_id(broker->journal), TB_JOURNAL_ID);
 	if (journal_id.len == 0 || tb_span_equal(own, tb_span_of(journal_id.data, journal_id.len)))
 		return TB_OK;
-	return tb_fail(err, TB_EREFUSED, "the request is for another journal than the one that the broker has");
+	tb_fail(err, TB_EREFUSED, "the request is for another journal than the one that the broker has");
+	tb_hint(err, "journal/ was lost or replaced: put it back, or restore what you need and make a new instance");
+	return TB_EREFUSED;
 }
 
 static size_t member_total(const tb_broker *broker)

@@ -41,7 +41,8 @@ static tb_rc read_args(tb_options *options, const tb_broker_settings *settings, 
 		return tb_fail(err, TB_EINVAL, PROGRAM " takes no operands, but got '%s'", argv[1]);
 	if (rc == TB_OK && settings->dir == NULL && !settings->help && !settings->version) {
 		tb_fail(err, TB_EINVAL, "--dir is missing");
-		return tb_hint(err, "name the instance's directory: " PROGRAM " --dir DIR");
+		tb_hint(err, "name the instance's directory: " PROGRAM " --dir DIR");
+		return TB_EINVAL;
 	}
 	return rc;
 }
@@ -53,7 +54,8 @@ static tb_rc check_windows(const tb_broker_config *config, tb_err *err)
 		return TB_OK;
 	tb_fail(err, TB_EINVAL, "window.frames (%llu) times publishers.max (%llu) is above %u, what the broker can receive",
 	        (unsigned long long)config->window_frames, (unsigned long long)config->publishers_max, TB_INLET_MESSAGES);
-	return tb_hint(err, "lower one of them in tb.yaml");
+	tb_hint(err, "lower one of them in tb.yaml");
+	return TB_EINVAL;
 }
 
 static tb_rc read_config(tb_options *options, const tb_broker_settings *settings, tb_err *err)
@@ -86,7 +88,8 @@ static tb_rc fail_locked(int fd, const char *dir, tb_err *err)
 	int digits = size > 0 ? (int)strspn(holder, "0123456789") : 0;
 	tb_fail(err, TB_EBUSY, "another broker (process %.*s) serves %s", digits ? digits : 7, digits ? holder : "unknown",
 	        dir);
-	return tb_hint(err, "stop it first, e.g. with: tb down --dir %.160s", dir);
+	tb_hint(err, "stop it first, e.g. with: tb down --dir %.160s", dir);
+	return TB_EBUSY;
 }
 
 /* The lock is the process's as long as the descriptor is open; the file bears its number for people. */
@@ -211,7 +214,8 @@ static tb_rc serve_until_signal(tb_serve *serve, int signal_fd, tb_err *err)
 	if (rc == TB_OK)
 		return TB_OK;
 	tb_fail(err, TB_EIO, "the journal can't be written: %s", why.text);
-	return tb_hint(err, "%s", why.hint[0] != '\0' ? why.hint : "look after that disk, then start again: nothing told is lost");
+	tb_hint(err, "%s", why.hint[0] != '\0' ? why.hint : "look after that disk, then start again: nothing told is lost");
+	return TB_EIO;
 }
 
 static tb_rc run(const tb_broker_settings *settings, tb_err *err)

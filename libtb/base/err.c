@@ -90,13 +90,12 @@ tb_rc tb_fail_errno(tb_err *err, int errnum, const char *format, ...)
 	return rc;
 }
 
-tb_rc tb_hint(tb_err *err, const char *format, ...)
+void tb_hint(tb_err *err, const char *format, ...)
 {
 	if (err == NULL)
-		return TB_OK;
+		return;
 	va_list args;
 	va_start(args, format);
 	vsnprintf(err->hint, sizeof(err->hint), format, args);
 	va_end(args);
-	return err->rc;
 }

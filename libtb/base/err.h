@@ -11,7 +11,7 @@ tb_rc tb_fail(tb_err *err, tb_rc rc, const char *format, ...) __attribute__((for
  * TB_EREFUSED, ENOMEM TB_ENOMEM, all else TB_EIO. Appends ": " and strerror. */
 tb_rc tb_fail_errno(tb_err *err, int errnum, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* Add a hint to a failure already written; returns err's code. */
-tb_rc tb_hint(tb_err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Add a hint to a failure already written; err may be NULL here as well. */
+void tb_hint(tb_err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -340,7 +340,8 @@ static tb_rc fail_unanswered(const struct client *client, unsigned met_before, t
 	if (tb_socket_connected(client->socket) || tb_socket_met(client->socket) != met_before)
 		return tb_fail(err, TB_ETIMEOUT, "%s was reached, but has not answered in time", client->url);
 	tb_fail(err, TB_EUNREACHABLE, "nobody answers at %s", client->url);
-	return tb_hint(err, "start what should listen there, or correct the address");
+	tb_hint(err, "start what should listen there, or correct the address");
+	return TB_EUNREACHABLE;
 }
 
 /* Until nng is done with the aio. One that is given up is cancelled and over when this returns; one that was done in

@@ -187,7 +187,8 @@ tb_rc tb_bus_address(const char *dir, const char *name, tb_buf *ret_url, tb_err 
 	if (size > SOCKET_PATH_MAX) {
 		tb_fail(err, TB_EINVAL, "%.120s/run/%s.ipc is too long for a socket: %zu bytes, %u are allowed", path, name, size,
 		        SOCKET_PATH_MAX);
-		return tb_hint(err, "choose a shorter directory for the instance, or reach it through a shorter mount");
+		tb_hint(err, "choose a shorter directory for the instance, or reach it through a shorter mount");
+		return TB_EINVAL;
 	}
 	tb_buf_clear(ret_url);
 	tb_buf_print(ret_url, "ipc://%s/run/%s.ipc", path, name);

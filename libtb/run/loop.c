@@ -196,7 +196,7 @@ static tb_rc change_journal(tb_loop *loop, tb_txn *txn, const uint8_t id[16], tb
 	tb_rc rc = TB_OK;
 	if (loop->journal_known && !loop->worker->stateless) {
 		tb_fail(err, TB_EUNSUPPORTED, "the broker has another journal than the one this bank was filled from");
-		tb_hint(err, "carrying a bank over to a new journal is not in this version");
+		tb_hint(err, "journal/ was lost or replaced: put it back, or restore what you need and make a new instance");
 		return TB_EUNSUPPORTED;
 	}
 	if (loop->journal_known)

@@ -39,14 +39,49 @@ const tb_opt tb_worker_rows[] = {
 struct process {
 	const tb_worker *worker;
 	tb_worker_env env;
-	tb_buf key; /* env.key */
+	tb_buf program; /* its name */
+	tb_buf key;     /* env.key */
 	int signal_fd;
 	tb_loop *loop;
 };
 
-/* ---- opening */
+/* ---- options */
 
-static tb_rc read_options(struct common *common, tb_options *options, const tb_worker *worker, tb_options *own, int argc,
+static size_t rows_count(const tb_opt *rows)
+{
+	size_t count = 0;
+	while (rows != NULL && rows[count].name != NULL)
+		count++;
+	return count;
+}
+
+/* The common rows and the worker's own behind them, over one struct: its own stands behind the common one. */
+static tb_opt *join_rows(const tb_worker *worker)
+{
+	size_t common = rows_count(tb_worker_rows), own = rows_count(worker->rows);
+	tb_opt *rows = tb_alloc_zero(common + own + 1, sizeof(*rows));
+	memcpy(rows, tb_worker_rows, common * sizeof(*rows));
+	for (size_t i = 0; i < own; i++) {
+		rows[common + i] = worker->rows[i];
+		rows[common + i].offset += sizeof(struct common);
+	}
+	return rows;
+}
+
+static tb_rc read_sources(const struct common *common, tb_options *options, tb_err *err)
+{
+	tb_auto(tb_buf_drop) tb_buf path = { 0 };
+	tb_rc rc = TB_OK;
+	if (common->dir != NULL)
+		rc = tb_instance_check(tb_disk_system(), common->dir, err);
+	if (rc == TB_OK && common->dir != NULL) {
+		tb_buf_print(&path, "%s/tb.yaml", common->dir);
+		rc = tb_options_file(options, tb_buf_text(&path), tb_config_known(), err);
+	}
+	return rc == TB_OK ? tb_options_env(options, err) : rc;
+}
+
+static tb_rc read_options(const struct common *common, tb_options *options, const tb_worker *worker, int argc,
                           char **argv, tb_err *err)
 {
 	int operands;
@@ -57,17 +92,10 @@ static tb_rc read_options(struct common *common, tb_options *options, const tb_w
 		rc = tb_fail(err, TB_EINVAL, "neither --dir nor --broker is given");
 		tb_hint(err, "name the instance's directory with --dir, or the broker's address with --broker");
 	}
-	if (rc == TB_OK && own != NULL && common->dir != NULL) {
-		tb_auto(tb_buf_drop) tb_buf path = { 0 };
-		tb_buf_print(&path, "%s/tb.yaml", common->dir);
-		rc = tb_options_file(own, tb_buf_text(&path), tb_config_known(), err);
-		if (rc == TB_ENOTFOUND)
-			rc = TB_OK;
-	}
-	if (rc == TB_OK && own != NULL)
-		rc = tb_options_env(own, err);
-	return rc;
+	return rc == TB_OK && !common->help && !common->version ? read_sources(common, options, err) : rc;
 }
+
+/* ---- opening */
 
 static void name_key(struct process *process, const struct common *common)
 {
@@ -133,6 +161,7 @@ static void process_close(struct process *process)
 	tb_loop_close(process->loop);
 	tb_bus_close(process->env.bus);
 	tb_bank_close(process->env.bank);
+	tb_buf_drop(&process->program);
 	tb_buf_drop(&process->key);
 	if (process->signal_fd >= 0)
 		close(process->signal_fd);
@@ -142,14 +171,12 @@ static void process_close(struct process *process)
 
 /* ---- the program */
 
-static void print_help(const tb_worker *worker)
+static void print_help(const tb_worker *worker, const tb_opt *rows)
 {
 	tb_auto(tb_buf_drop) tb_buf text = { 0 };
 	tb_buf_print(&text, "usage: tb-%s " TB_WORKER_USAGE "\n\n%s\n\n", worker->name,
 	             worker->summary);
-	tb_options_help(tb_worker_rows, &text);
-	if (worker->rows != NULL)
-		tb_options_help(worker->rows, &text);
+	tb_options_help(rows, &text);
 	tb_buf_print(&text, "\nexample: tb-%s --dir /var/lib/tradebank\n", worker->name);
 	fputs(tb_buf_text(&text), stdout);
 }
@@ -178,39 +205,47 @@ static tb_rc work(struct process *process, const struct common *common, tb_err *
 	return rc;
 }
 
+static tb_rc start(struct process *process, tb_options *options, int argc, char **argv, tb_err *err)
+{
+	const tb_worker *worker = process->worker;
+	const struct common *common = options->target;
+	tb_rc rc = read_options(common, options, worker, argc, argv, err);
+	if (rc != TB_OK)
+		return rc;
+	if (common->help) {
+		print_help(worker, options->rows);
+		return TB_OK;
+	}
+	if (common->version) {
+		printf("tb-%s %s\n", worker->name, TB_VERSION);
+		return TB_OK;
+	}
+	tb_log_open(tb_buf_text(&process->program), level_of(common->log_level));
+	process->env.dir = common->dir;
+	return work(process, common, err);
+}
+
 int tb_worker_main(const tb_worker *worker, int argc, char **argv)
 {
 	tb_process_begin();
-	struct common common;
-	tb_options options, own;
+	tb_options options;
 	tb_err err = { 0 };
-	void *fields = worker->rows != NULL ? tb_alloc_zero(1, worker->options_size) : NULL;
-	tb_options_init(&options, tb_worker_rows, &common);
-	if (fields != NULL)
-		tb_options_init(&own, worker->rows, fields);
-	tb_auto(tb_buf_drop) tb_buf program = { 0 };
-	tb_buf_print(&program, "tb-%s", worker->name);
-	tb_log_open(tb_buf_text(&program), TB_LOG_INFO);
+	tb_opt *rows = join_rows(worker);
+	struct common *fields = tb_alloc_zero(1, sizeof(*fields) + worker->options_size);
+	tb_options_init(&options, rows, fields);
 	struct process process = {
 		.worker = worker, .signal_fd = -1,
-		.env = { .disk = tb_disk_system(), .clock = tb_clock_system(), .options = fields, .wake_fd = -1 },
+		.env = { .disk = tb_disk_system(), .clock = tb_clock_system(), .wake_fd = -1 },
 	};
-	tb_rc rc = read_options(&common, &options, worker, fields != NULL ? &own : NULL, argc, argv, &err);
-	if (rc == TB_OK && common.help) {
-		print_help(worker);
-	} else if (rc == TB_OK && common.version) {
-		printf("tb-%s %s\n", worker->name, TB_VERSION);
-	} else if (rc == TB_OK) {
-		tb_log_open(tb_buf_text(&program), level_of(common.log_level));
-		process.env.dir = common.dir;
-		rc = work(&process, &common, &err);
-	}
+	process.env.options = worker->rows != NULL ? fields + 1 : NULL;
+	tb_buf_print(&process.program, "tb-%s", worker->name);
+	tb_log_open(tb_buf_text(&process.program), TB_LOG_INFO);
+	tb_rc rc = start(&process, &options, argc, argv, &err);
 	if (rc != TB_OK)
 		tb_log_err(TB_LOG_ERROR, "ends", &err);
 	process_close(&process);
 	tb_options_drop(&options);
-	if (fields != NULL)
-		tb_options_drop(&own);
 	free(fields);
+	free(rows);
 	return tb_rc_exit(rc);
 }

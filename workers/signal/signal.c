@@ -54,7 +54,8 @@ static tb_rc check_bank(signal_state *state, tb_turn *turn, tb_err *err)
 			continue;
 		tb_fail(err, TB_EUNSUPPORTED, "this bank knows signals up to %llu, but stream " STREAM " has %llu",
 		        (unsigned long long)state->last, (unsigned long long)stat->streams[i]->durable);
-		return tb_hint(err, "put the signal worker's bank back; making it anew is not in this version");
+		tb_hint(err, "put the signal worker's bank back; making it anew is not in this version");
+		return TB_EUNSUPPORTED;
 	}
 	state->checked = turn->generation;
 	return TB_OK;

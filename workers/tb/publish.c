@@ -31,11 +31,12 @@ const tb_opt tb_publish_rows[] = {
 };
 
 /* The end of a run that can go on later: how. */
-static tb_rc hint_how_to_go_on(const tb_publishing *run, uint64_t line, tb_err *err)
+static void hint_how_to_go_on(const tb_publishing *run, uint64_t line, tb_err *err)
 {
 	if (run->automatic)
-		return tb_hint(err, "the same call goes on from there, once `tb status` is content");
-	return tb_hint(err, "--from-line %llu goes on from there, once `tb status` is content", tb_ull(line));
+		tb_hint(err, "the same call goes on from there, once `tb status` is content");
+	else
+		tb_hint(err, "--from-line %llu goes on from there, once `tb status` is content", tb_ull(line));
 }
 
 static void show_progress(tb_publishing *run)

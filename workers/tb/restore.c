@@ -117,8 +117,10 @@ static tb_rc find_source(struct restoring *restoring, tb_err *err)
 	what->identity = options->key;
 	if (options->repo == NULL || options->key == NULL)
 		rc = tb_call_dir(restoring->call, &dir, err);
-	if (rc != TB_OK && restoring->call->dir == NULL)
-		return tb_hint(err, "name the instance with --dir DIR, or both --repo and --key");
+	if (rc != TB_OK && restoring->call->dir == NULL) {
+		tb_hint(err, "name the instance with --dir DIR, or both --repo and --key");
+		return rc;
+	}
 	if (rc == TB_OK && options->key == NULL)
 		what->identity = tb_below(&restoring->identity, dir, "keys/identity.key");
 	if (rc == TB_OK && options->repo == NULL) {

@@ -107,7 +107,7 @@ static void put_program_lines(tb_buf *to)
 	for (const tb_program *program = tb_programs; program->name != NULL; program++) {
 		tb_buf_print(to, "\t%s) echo '", program->name);
 		put_options(to, program->options);
-		for (const tb_opt *const *table = program->settings; program->settings_too && *table != NULL; table++)
+		for (const tb_opt *const *table = program->settings; table != NULL && *table != NULL; table++)
 			put_options(to, *table);
 		tb_buf_print(to, "' ;;\n");
 	}
@@ -122,7 +122,7 @@ static void put_value_lines(tb_buf *to)
 			put_values(to, verb->name, verb->rows);
 	for (const tb_program *program = tb_programs; program->name != NULL; program++) {
 		put_values(to, program->name, program->options);
-		for (const tb_opt *const *table = program->settings; program->settings_too && *table != NULL; table++)
+		for (const tb_opt *const *table = program->settings; table != NULL && *table != NULL; table++)
 			put_values(to, program->name, *table);
 	}
 	put_values(to, "*", tb_common_rows);

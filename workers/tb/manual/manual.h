@@ -11,8 +11,7 @@ typedef struct tb_program {
 	const char *usage;
 	const char *const *summary;
 	const tb_opt *options;         /* of its command line */
-	const tb_opt *const *settings; /* of tb.yaml; NULL: none */
-	int settings_too;              /* its command line takes those, too */
+	const tb_opt *const *settings; /* of tb.yaml and of its command line; NULL: none */
 } tb_program;
 
 extern const tb_program tb_programs[]; /* ends with a row without a name */

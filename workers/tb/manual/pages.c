@@ -18,11 +18,11 @@ static const tb_opt *const sealer_tables[] = { tb_sealer_rows, NULL };
 static const tb_opt *const storer_tables[] = { tb_storer_rows, NULL };
 
 const tb_program tb_programs[] = {
-	{ "tb-broker", TB_BROKER_USAGE, &broker_summary, tb_broker_own_rows, broker_tables, 1 },
-	{ "tb-collector", TB_WORKER_USAGE, &collector_worker.summary, tb_worker_rows, collector_tables, 0 },
-	{ "tb-sealer", TB_WORKER_USAGE, &sealer_worker.summary, tb_worker_rows, sealer_tables, 0 },
-	{ "tb-signal", TB_WORKER_USAGE, &signal_worker.summary, tb_worker_rows, NULL, 0 },
-	{ "tb-storer", TB_WORKER_USAGE, &storer_worker.summary, tb_worker_rows, storer_tables, 0 },
+	{ "tb-broker", TB_BROKER_USAGE, &broker_summary, tb_broker_own_rows, broker_tables },
+	{ "tb-collector", TB_WORKER_USAGE, &collector_worker.summary, tb_worker_rows, collector_tables },
+	{ "tb-sealer", TB_WORKER_USAGE, &sealer_worker.summary, tb_worker_rows, sealer_tables },
+	{ "tb-signal", TB_WORKER_USAGE, &signal_worker.summary, tb_worker_rows, NULL },
+	{ "tb-storer", TB_WORKER_USAGE, &storer_worker.summary, tb_worker_rows, storer_tables },
 	{ 0 },
 };
 
@@ -130,7 +130,7 @@ static void page_program(const void *about, tb_buf *to)
 	              "and ends on SIGTERM.");
 	roff_section(to, "OPTIONS");
 	put_options(to, program->options);
-	for (const tb_opt *const *table = program->settings; program->settings_too && *table != NULL; table++)
+	for (const tb_opt *const *table = program->settings; table != NULL && *table != NULL; table++)
 		put_options(to, *table);
 	if (program->settings != NULL) {
 		roff_section(to, "CONFIGURATION");
