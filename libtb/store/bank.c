@@ -1,5 +1,7 @@
 #include "store/bank.h"
 
+#include "store/bank_room.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -270,6 +272,8 @@ tb_rc tb_bank_open(const char *path, int flags, uint64_t map_size, tb_bank **ret
 	tb_rc rc = make_directory(bank, err);
 	if (rc == TB_OK)
 		rc = take_lock(bank, err);
+	if (rc == TB_OK && !(flags & TB_BANK_READONLY))
+		rc = tb_bank_take_room(path, err);
 	if (rc == TB_OK)
 		rc = make_file(bank, err);
 	if (rc == TB_OK)

@@ -2,6 +2,7 @@
 
 #include "store_fixture.h"
 
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -331,6 +332,30 @@ Test(bank, a_full_map_is_no_space_and_the_bank_goes_on)
 	put(txn, db_of(txn, "state"), "a", "1");
 	must(tb_txn_commit(txn, &err));
 	tb_bank_close(bank);
+}
+
+/* As on a disk with that much room left, of each file. */
+static tb_rc open_within(rlim_t size)
+{
+	struct rlimit limit = { size, RLIM_INFINITY };
+	tb_bank *bank;
+	signal(SIGXFSZ, SIG_IGN);
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	tb_rc rc = tb_bank_open(below("bank"), TB_BANK_WRITER, 0, &bank, &err);
+	if (rc == TB_OK)
+		tb_bank_close(bank);
+	limit.rlim_cur = RLIM_INFINITY;
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	return rc;
+}
+
+Test(bank, one_that_there_was_no_room_to_make_is_made_once_there_is)
+{
+	for (rlim_t size = 0; size < 40 * 1024; size += 4096) {
+		cr_assert_neq(open_within(size), TB_OK, "in %llu bytes", (unsigned long long)size);
+		tb_bank_close(bank_open(TB_BANK_WRITER));
+		must(tb_disk_remove_tree(tb_disk_system(), below("bank"), &err));
+	}
 }
 
 Test(bank, a_file_that_is_no_bank_is_damage)
