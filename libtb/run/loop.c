@@ -6,6 +6,7 @@
 
 #include <poll.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #define HEALTH_EVERY TB_NS_PER_S
 #define WAIT_MAX TB_NS_PER_S
 #define RETRY_AFTER (100 * TB_NS_PER_MS)
+#define REFUSED_RETRY (5 * TB_NS_PER_S)
 
 struct tb_loop {
 	const tb_worker *worker;
@@ -32,6 +34,7 @@ struct tb_loop {
 	uint64_t wait_ns; /* how long the next take may wait */
 	uint64_t health_due, retry_at;
 	uint64_t handled;
+	char refused[300]; /* why the broker refuses what is put; empty: it doesn't */
 };
 
 /* ---- the turn, as workers see it */
@@ -299,6 +302,23 @@ static uint64_t retry_in(const tb_loop *loop)
 	return loop->retry_at > now ? loop->retry_at - now : 0;
 }
 
+/* What is refused for what it says stays refused, however often this process is started: it stays, takes nothing more,
+ * says why in its heartbeat, and asks again now and then, as another broker may take it. */
+static void hold_refused(tb_loop *loop, const tb_err *why)
+{
+	if (loop->refused[0] == '\0')
+		tb_log_err(TB_LOG_ERROR, "nothing more is taken until the broker accepts a put", why);
+	snprintf(loop->refused, sizeof(loop->refused), "nothing more is taken, as the broker refuses a put: %.220s", why->text);
+	loop->retry_at = tb_mono_ns(loop->env->clock) + REFUSED_RETRY;
+}
+
+static void note_accepted(tb_loop *loop)
+{
+	if (loop->refused[0] != '\0')
+		tb_log(TB_LOG_INFO, "the broker accepts the put that it had refused");
+	loop->refused[0] = '\0';
+}
+
 static tb_rc flush(tb_loop *loop, tb_err *err)
 {
 	uint64_t stream = 0;
@@ -308,7 +328,16 @@ static tb_rc flush(tb_loop *loop, tb_err *err)
 	if (rc != TB_OK) /* else nothing may have been asked */
 		note_reachable(loop, rc, err);
 	switch (rc) {
+	case TB_OK:
+		note_accepted(loop);
+		return TB_OK;
+	case TB_EINVAL:
+	case TB_ENOTFOUND:
+	case TB_EREFUSED:
+		hold_refused(loop, err);
+		return TB_OK;
 	case TB_EFENCED:
+		note_accepted(loop);
 		tb_log_err(TB_LOG_WARN, "fenced: another member has taken over", err);
 		if (stream == 0)
 			loop->group_generation = 0;
@@ -346,6 +375,10 @@ static void tell_health(tb_loop *loop)
 	health.time_ns = tb_real_ns(loop->env->clock);
 	if (loop->worker->health != NULL)
 		loop->worker->health(loop->self, loop->arena, &health);
+	if (loop->refused[0] != '\0') {
+		health.state = (char *)(uintptr_t)"critical";
+		health.detail = loop->refused;
+	}
 	tb_auto(tb_buf_drop) tb_buf frames = { 0 };
 	size_t at = tb_frame_begin(&frames);
 	size_t size = tb__health__get_packed_size(&health);
@@ -429,13 +462,17 @@ static tb_rc forgive(tb_loop *loop, tb_rc rc)
  * go on, as what they take may be what makes room. */
 static int is_held_up(const tb_loop *loop)
 {
-	return lease_of(loop) == TB_LEASE_FRAME && tb_outgoing_waits(loop->outgoing);
+	return loop->refused[0] != '\0' || (lease_of(loop) == TB_LEASE_FRAME && tb_outgoing_waits(loop->outgoing));
 }
 
 static void wait_for_retry(tb_loop *loop)
 {
 	struct pollfd wake_fd = { .fd = loop->env->wake_fd, .events = POLLIN };
-	if (poll(&wake_fd, 1, (int)((retry_in(loop) + TB_NS_PER_MS - 1) / TB_NS_PER_MS)) > 0)
+	uint64_t now = tb_mono_ns(loop->env->clock), wait = retry_in(loop);
+	uint64_t until_health = loop->health_due > now ? loop->health_due - now : 0;
+	if (wait > until_health && loop->reachable)
+		wait = until_health;
+	if (poll(&wake_fd, 1, (int)((wait + TB_NS_PER_MS - 1) / TB_NS_PER_MS)) > 0)
 		wake(loop);
 }
 

@@ -361,13 +361,13 @@ Test(loop, a_put_that_a_signal_interrupted_is_put_again)
 	expect_another_try_at_once(TB_EINTERRUPTED);
 }
 
-Test(loop, a_put_that_can_not_be_right_ends_the_worker)
+Test(loop, a_put_that_the_broker_finds_damaged_ends_the_worker)
 {
 	loop_begin(TB_GROUP_SEALER, 1);
 	hand_out(77, 10);
 	it.handle = put_durable;
-	room.answer = TB_EINVAL;
-	cr_assert_eq(turn(), TB_EINVAL);
+	room.answer = TB_ECORRUPT;
+	cr_assert_eq(turn(), TB_ECORRUPT);
 }
 
 Test(loop, who_leases_frames_takes_none_while_what_it_made_of_the_last_waits)
