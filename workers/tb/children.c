@@ -12,7 +12,6 @@
 
 #define DELAY_FIRST (100 * TB_NS_PER_MS)
 #define DELAY_MAX (5 * TB_NS_PER_S)
-#define LIVED_LONG (10 * TB_NS_PER_S)
 #define LOG_TAIL 8192
 #define LOG_SIZE_MAX (16 * 1024 * 1024)
 
@@ -184,7 +183,7 @@ static void read_why(child *one)
 static void take_end(child *one, int status, uint64_t now_ns)
 {
 	int code = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-	int soon = now_ns - one->started_ns < LIVED_LONG;
+	int soon = now_ns - one->started_ns < CHILD_LIVED_LONG;
 	one->same_code = soon && one->failures > 0 && code == one->code ? one->same_code + 1 : 1;
 	one->failures = soon ? one->failures + 1 : 1;
 	one->code = code;

@@ -315,8 +315,8 @@ tb_rc verb_status(tb_call *call, tb_err *err)
 {
 	status self = {
 		.refused = json_object(), .degraded = json_array(), .warnings = json_array(),
-		.now_ns = tb_real_ns(call->clock),
 	};
+	self.now_ns = self.real_ns = tb_real_ns(call->clock);
 	tb_rc rc = tb_call_dir(call, &self.dir, err);
 	if (rc == TB_OK)
 		rc = gather(call, &self, err);

@@ -38,7 +38,8 @@ typedef struct status {
 	int reachable; /* the broker answers */
 	tb_err away;   /* else: why not */
 	int up_pid;    /* of `tb up`; 0: it doesn't run */
-	uint64_t now_ns;
+	uint64_t real_ns; /* now */
+	uint64_t now_ns;  /* now by the broker's clock, while it answers */
 	status_process *processes;
 	size_t process_count;
 	status_stream *streams;

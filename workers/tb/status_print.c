@@ -1,4 +1,5 @@
 /* tb status: judging and printing what was gathered. */
+#include "workers/tb/ends.h"
 #include "workers/tb/status.h"
 
 #include <stdio.h>
@@ -73,6 +74,8 @@ void status_judge(status *self)
 	} else if (self->up_pid != 0) {
 		status_degraded(self, "the broker doesn't answer, though `tb up` runs (pid %d): %s", self->up_pid, self->away.text);
 	}
+	if (self->up_pid != 0)
+		ends_read(self->dir, self->real_ns, self->degraded);
 	for (size_t i = 0; i < self->stream_count; i++)
 		judge_stream(self, &self->streams[i]);
 	judge_room(self);

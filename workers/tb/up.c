@@ -4,6 +4,7 @@
 #include "run/notify.h"
 #include "store/instance.h"
 #include "workers/tb/children.h"
+#include "workers/tb/ends.h"
 #include "workers/tb/tb.h"
 
 #include <errno.h>
@@ -269,6 +270,7 @@ static tb_rc take_ends(up *self, tb_err *err)
 		if (one->failures > 2)
 			tb_buf_print(&text, " (%u times in a row)", one->failures);
 		fprintf(stderr, "tb up: %s %s\n", one->name, tb_buf_text(&text));
+		ends_write(&self->children, self->dir, tb_real_ns(self->call->clock), now_of(self));
 	}
 	return rc;
 }
