@@ -17,6 +17,13 @@ struct restore {
 	uint64_t started_ns, told_ns;
 };
 
+tb_rc tb_restore_go_on(const tb_restore_options *options, tb_err *err)
+{
+	if (options->stopped == NULL || !options->stopped(options->context))
+		return TB_OK;
+	return tb_fail(err, TB_EINTERRUPTED, "stopped on request: the target is as it was before");
+}
+
 static void tell_progress(struct restore *restore, int last)
 {
 	if (restore->options->progress == NULL)
@@ -32,7 +39,9 @@ static void tell_progress(struct restore *restore, int last)
 static tb_rc read_object(struct restore *restore, const Tb__ObjectRef *object, tb_content content, tb_buf *ret_plain,
                          tb_err *err)
 {
-	tb_rc rc = tb_archive_object(restore->archive, object, content, ret_plain, err);
+	tb_rc rc = tb_restore_go_on(restore->options, err);
+	if (rc == TB_OK)
+		rc = tb_archive_object(restore->archive, object, content, ret_plain, err);
 	if (rc == TB_OK) {
 		restore->restored.bytes_read += object->size_stored;
 		restore->restored.objects++;
@@ -301,8 +310,7 @@ static tb_rc check_options(struct restore *restore, tb_err *err)
 	tb_rc rc = tb_stream_check(options->stream, err);
 	if (rc == TB_OK && !options->dry_run)
 		rc = tb_sink_parse(&restore->sink, options->target, options->force, err);
-	restore->sink.entry = options->entry;
-	restore->sink.context = options->entry_context;
+	restore->sink.options = options;
 	return rc;
 }
 

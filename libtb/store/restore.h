@@ -107,9 +107,11 @@ typedef struct tb_sink {
 	const char *path; /* borrowed; NULL: none, or stdout */
 	int force;
 	char *scratch; /* directory in which the state is built */
-	tb_entry_fn entry; /* told each entry, too; may be NULL */
-	void *context;
+	const tb_restore_options *options; /* who is told each entry, too, and who may stop it */
 } tb_sink;
+
+/* Fails with TB_EINTERRUPTED when whoever called it wants it to stop. */
+tb_rc tb_restore_go_on(const tb_restore_options *options, tb_err *err);
 
 /* TB_EINVAL: no such scheme. TB_EUNSUPPORTED: not in this version. */
 tb_rc tb_sink_parse(tb_sink *sink, const char *target, int force, tb_err *err);

@@ -128,14 +128,19 @@ void tb_sink_close(tb_sink *sink)
 /* Writing entries */
 
 struct out {
+	const tb_restore_options *options;
 	tb_file *file; /* NULL: standard output */
 	uint64_t offset;
 	tb_buf bytes;
 };
 
-static tb_rc write_stdout(tb_span bytes, tb_err *err)
+/* Who reads it may take long: a signal has to get through. */
+static tb_rc write_stdout(const tb_restore_options *options, tb_span bytes, tb_err *err)
 {
 	while (bytes.size != 0) {
+		tb_rc rc = tb_restore_go_on(options, err);
+		if (rc != TB_OK)
+			return rc;
 		ssize_t size = write(STDOUT_FILENO, bytes.data, bytes.size);
 		if (size < 0 && errno == EINTR)
 			continue;
@@ -149,7 +154,7 @@ static tb_rc write_stdout(tb_span bytes, tb_err *err)
 static tb_rc out_flush(struct out *out, tb_err *err)
 {
 	tb_disk *disk = tb_disk_system();
-	tb_rc rc = out->file == NULL ? write_stdout(tb_buf_span(&out->bytes), err)
+	tb_rc rc = out->file == NULL ? write_stdout(out->options, tb_buf_span(&out->bytes), err)
 	                             : disk->write(disk, out->file, out->offset, out->bytes.data, out->bytes.size, err);
 	out->offset += out->bytes.size;
 	tb_buf_clear(&out->bytes);
@@ -192,7 +197,10 @@ static void digest_entry(EVP_MD_CTX *digest, tb_span key, tb_span value)
 
 static tb_rc tell_entry(const tb_sink *sink, tb_span key, tb_span value, tb_err *err)
 {
-	return sink->entry != NULL ? sink->entry(sink->context, key.data, key.size, value.data, value.size, err) : TB_OK;
+	const tb_restore_options *options = sink->options;
+	if (options->entry == NULL)
+		return TB_OK;
+	return options->entry(options->entry_context, key.data, key.size, value.data, value.size, err);
 }
 
 static tb_rc walk_entries(const tb_sink *sink, tb_cursor *cursor, EVP_MD_CTX *digest, struct out *out,
@@ -205,7 +213,9 @@ static tb_rc walk_entries(const tb_sink *sink, tb_cursor *cursor, EVP_MD_CTX *di
 		digest_entry(digest, key, value);
 		restored->keys++;
 		restored->bytes += key.size + value.size;
-		rc = out != NULL ? out_entry(out, key, value, err) : TB_OK;
+		rc = tb_restore_go_on(sink->options, err);
+		if (rc == TB_OK && out != NULL)
+			rc = out_entry(out, key, value, err);
 		if (rc == TB_OK)
 			rc = tell_entry(sink, key, value, err);
 		if (rc != TB_OK)
@@ -260,7 +270,7 @@ static tb_rc write_json(tb_sink *sink, tb_state *state, struct out *out, tb_rest
 static tb_rc write_json_file(tb_sink *sink, tb_state *state, tb_restored *restored, tb_err *err)
 {
 	tb_disk *disk = tb_disk_system();
-	struct out out = { 0 };
+	struct out out = { .options = sink->options };
 	tb_auto(tb_buf_drop) tb_buf beside = { 0 };
 	name_beside(sink, "restoring", &beside);
 	disk->unlink(disk, tb_buf_text(&beside), NULL); /* of a process that had our number and was killed */
@@ -283,7 +293,7 @@ tb_rc tb_sink_write(tb_sink *sink, tb_state *state, tb_restored *restored, tb_er
 		return walk_state(sink, state, NULL, restored, err);
 	if (sink->path != NULL)
 		return write_json_file(sink, state, restored, err);
-	struct out out = { 0 };
+	struct out out = { .options = sink->options };
 	fflush(stdout);
 	tb_rc rc = write_json(sink, state, &out, restored, err);
 	tb_buf_drop(&out.bytes);

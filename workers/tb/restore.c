@@ -5,6 +5,7 @@
 #include "store/catalog.h"
 #include "workers/tb/resume.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -40,6 +41,31 @@ struct restoring {
 	tb_progress progress;
 	tb_resume resume;
 };
+
+/* Being told to end: the restore is asked to stop and cleans up; being told once more ends the process at once. */
+
+static volatile sig_atomic_t told_to_end;
+
+static void note_signal(int signo)
+{
+	(void)signo;
+	told_to_end = 1;
+}
+
+static int is_told_to_end(void *context)
+{
+	(void)context;
+	return told_to_end;
+}
+
+static void catch_signals(void (*handler)(int))
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction action = { .sa_handler = handler, .sa_flags = (int)SA_RESETHAND };
+	sigemptyset(&action.sa_mask);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		sigaction(signals[i], &action, NULL);
+}
 
 /* What is asked for */
 
@@ -85,6 +111,7 @@ static tb_rc read_options(struct restoring *restoring, tb_err *err)
 	what->force = options->force;
 	what->dry_run = options->dry_run;
 	what->progress = tell_progress;
+	what->stopped = is_told_to_end;
 	what->context = &restoring->progress;
 	return read_moment(restoring, err);
 }
@@ -246,7 +273,9 @@ tb_rc verb_restore(tb_call *call, tb_err *err)
 		rc = prepare_resume(&restoring, err);
 	if (rc == TB_OK) {
 		tb_progress_start(&restoring.progress, call->clock, "restoring", NULL);
+		catch_signals(note_signal);
 		rc = tb_restore(&restoring.what, &restored, err);
+		catch_signals(SIG_DFL);
 		tb_progress_end(&restoring.progress);
 	}
 	if (rc == TB_OK && restoring.what.entry != NULL)

@@ -36,7 +36,8 @@ typedef struct tb_restore_options {
 	const char *catalog; /* NULL, or the instance's remembered heads: banks/storer of its directory */
 	const char *scratch; /* directory for the state while it is built; NULL: beside the target, or TMPDIR */
 	void (*progress)(void *context, const tb_restore_progress *progress); /* may be NULL; a few times a second */
-	void *context;
+	int (*stopped)(void *context); /* may be NULL; asked often: not 0 ends the restore with TB_EINTERRUPTED */
+	void *context; /* of both */
 	tb_entry_fn entry; /* may be NULL; told each entry in byte order of the keys, once all was verified and applied, and
 	                    * before the target is in its place */
 	void *entry_context;
@@ -61,7 +62,8 @@ typedef struct tb_restored {
  * was. TB_ENOTFOUND: stream, backup, or an event beyond what is stored (the sentence says what there is). TB_ECORRUPT:
  * something needed is missing or altered (an older backup is tried before that is said, unless a backup was asked for:
  * passed_over tells), or the repository ends before what the catalog remembers and the latest was
- * asked for. TB_EKEY: the identity doesn't open it. TB_EBUSY: the target exists. */
+ * asked for. TB_EKEY: the identity doesn't open it. TB_EBUSY: the target exists. TB_EINTERRUPTED: it was told to stop,
+ * and has cleaned up like after any other failure. */
 tb_rc tb_restore(const tb_restore_options *options, tb_restored *ret_restored, tb_err *err);
 
 #ifdef __cplusplus
