@@ -9,7 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define OUTBOX_DEFAULT (UINT64_C(64) << 20)
+#define OUTBOX_DEFAULT (UINT64_C(65) << 20) /* twice the largest event, and what it is wrapped in */
 #define FIRST_ANSWER_WAIT (2 * TB_NS_PER_S)
 
 static tb_rc read_boot_id(uint8_t ret_id[16], tb_err *err)

@@ -24,7 +24,7 @@ typedef struct tb_publisher tb_publisher;
 typedef struct tb_publisher_options {
 	const char *stream;      /* the engine's name: letters, digits, '.', '_', '-' */
 	const char *outbox;      /* path of the ring file; made when missing */
-	uint64_t outbox_size;    /* bytes of a new one; 0: 64 MiB; at least twice the largest event */
+	uint64_t outbox_size;    /* bytes of a new one; 0: 65 MiB; a little more than twice the largest event */
 	const char *events_url;  /* broker's addresses, e.g. ipc:///run/tb/events.ipc: where PUB frames go, … */
 	const char *topics_url;  /* … where durable numbers come from, … */
 	const char *request_url; /* … and where hello is said */
