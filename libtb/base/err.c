@@ -75,6 +75,23 @@ static tb_rc rc_of_errno(int errnum)
 	}
 }
 
+/* What may be done about it, whatever it was that failed. */
+static const char *hint_of_errno(int errnum)
+{
+	switch (errnum) {
+	case ENOSPC:
+	case EDQUOT:
+		return "free some room on that disk; nothing half-written is left behind";
+	case EACCES:
+	case EPERM:
+		return "call it as the user whom that belongs to, or give this one access to it";
+	case EROFS:
+		return "that file system is mounted read-only: mount it for writing, or name another place";
+	default:
+		return "";
+	}
+}
+
 tb_rc tb_fail_errno(tb_err *err, int errnum, const char *format, ...)
 {
 	va_list args;
@@ -84,8 +101,7 @@ tb_rc tb_fail_errno(tb_err *err, int errnum, const char *format, ...)
 	if (err != NULL) {
 		size_t used = strlen(err->text);
 		snprintf(err->text + used, sizeof(err->text) - used, ": %s", strerror(errnum));
-		if (rc == TB_ENOSPACE)
-			tb_hint(err, "free some room on that disk; nothing half-written is left behind");
+		tb_hint(err, "%s", hint_of_errno(errnum));
 	}
 	return rc;
 }

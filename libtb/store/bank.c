@@ -68,6 +68,8 @@ static const struct {
 
 static tb_rc fail(tb_bank *bank, int code, const char *what, tb_err *err)
 {
+	if (code == EIO && tb_bank_is_full(bank->path))
+		code = ENOSPC; /* what LMDB makes of a write of which only a part had room */
 	if (code > 0)
 		return tb_fail_errno(err, code, "bank %s: %s", bank->path, what);
 	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define LOCK_ROOM (40 * 1024) /* a little more than its readers take; LMDB uses what is there */
@@ -34,4 +35,10 @@ tb_rc tb_bank_take_room(const char *dir, tb_err *err)
 	int code = fill(fd);
 	close(fd);
 	return code == 0 ? TB_OK : tb_fail_errno(err, code, "can't take room for %s", name);
+}
+
+int tb_bank_is_full(const char *dir)
+{
+	struct statvfs room;
+	return statvfs(dir, &room) == 0 && room.f_bavail == 0;
 }

@@ -9,4 +9,7 @@
  * takes real blocks for it. TB_ENOSPACE when there are none. */
 tb_rc tb_bank_take_room(const char *dir, tb_err *err);
 
+/* Is the disk that it lies on full? */
+int tb_bank_is_full(const char *dir);
+
 #endif

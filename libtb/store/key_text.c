@@ -316,6 +316,8 @@ tb_rc tb_key_read(tb_disk *disk, const char *path, tb_key_kind kind, tb_key **re
 		rc = tb_disk_read_file(disk, path, FILE_MAX, &text, err);
 	if (rc == TB_EINVAL)
 		return not_a_key(err, path, "it is far too large");
+	if (rc == TB_ENOTFOUND)
+		tb_hint(err, "name the key's file, or one into which the recovery kit was typed");
 	if (rc != TB_OK)
 		return rc;
 	if (kind == TB_KEY_IDENTITY && strncmp(tb_buf_text(&text), TITLE, strlen(TITLE)) != 0)

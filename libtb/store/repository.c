@@ -25,14 +25,21 @@ tb_rc tb_repository_make(tb_tier *tier, const uint8_t id[TB_REPOSITORY_ID], tb_e
 	return rc;
 }
 
+static tb_rc fail_newer(const char *url, json_int_t format, tb_err *err)
+{
+	tb_fail(err, TB_EUNSUPPORTED, NAME " in %s says format %lld; this version reads up to %d", url, (long long)format,
+	        FORMAT);
+	tb_hint(err, "use the version of Tradebank that writes it, or a newer one");
+	return TB_EUNSUPPORTED;
+}
+
 static tb_rc read_fields(const json_t *root, const char *url, uint8_t ret_id[TB_REPOSITORY_ID], tb_err *err)
 {
 	uint8_t id[TB_REPOSITORY_ID];
 	const json_t *format = json_object_get(root, "format");
 	const char *text = json_string_value(json_object_get(root, "id"));
 	if (json_is_integer(format) && json_integer_value(format) > FORMAT)
-		return tb_fail(err, TB_EUNSUPPORTED, NAME " in %s says format %lld; this version reads up to %d", url,
-		               (long long)json_integer_value(format), FORMAT);
+		return fail_newer(url, json_integer_value(format), err);
 	if (!json_is_integer(format) || json_integer_value(format) != FORMAT || text == NULL ||
 	    !tb_unhex(id, sizeof(id), text))
 		return tb_fail(err, TB_ECORRUPT, "damaged repository: " NAME " in %s lacks a format or an id", url);

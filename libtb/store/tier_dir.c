@@ -353,8 +353,11 @@ static tb_rc check_root(tb_disk *disk, const char *path, int create, tb_err *err
 	tb_rc rc = create ? tb_disk_make_path(disk, path, err) : TB_OK;
 	if (rc == TB_OK)
 		rc = disk->stat(disk, path, &info, err);
-	if (rc == TB_ENOTFOUND)
-		return tb_fail(err, rc, "there is no directory %s", path);
+	if (rc == TB_ENOTFOUND) {
+		tb_fail(err, rc, "there is no directory %s", path);
+		tb_hint(err, "is its disk mounted?");
+		return rc;
+	}
 	if (rc == TB_OK && !info.is_dir)
 		return tb_fail(err, TB_EINVAL, "%s is not a directory", path);
 	return rc;
