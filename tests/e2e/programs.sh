@@ -91,7 +91,7 @@ has_another_journal()
 	wait "$broker"
 	rm "$instance"/journal/*.tbj
 	serving || return
-	says collector "another journal" || return
+	says collector "another journal" && says collector "hint: journal/ was lost or replaced" || return
 	local code=0
 	# shellcheck disable=SC2154 # by eval
 	wait "$collector" || code=$?
