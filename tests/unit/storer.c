@@ -189,6 +189,56 @@ Test(storer, what_was_written_before_a_turn_failed_is_no_hindrance)
 	cr_assert_eq(noted_count(TB_KIND_STORED), 1);
 }
 
+static void rename_must(const char *from, const char *to)
+{
+	cr_assert_eq(rename(below_room(from), below_room(to)), 0);
+}
+
+static void hand_out_in_vain(void)
+{
+	uint8_t name[TB_OBJECT_NAME];
+	tb_frame object = object_of("some plain bytes", name);
+	turn_begin(1);
+	cr_assert_neq(turn_handle(&object, 10), TB_OK);
+	tb_txn_abort(room.turn.txn);
+	tb_outgoing_abort(room.outgoing);
+	tb_arena_reset(room.arena);
+	cr_assert_not(was_finished(10));
+}
+
+static tb_rc count_entry(void *context, const char *name, int is_dir, tb_err *err)
+{
+	(void)name, (void)is_dir, (void)err;
+	(*(int *)context)++;
+	return TB_OK;
+}
+
+Test(storer, nothing_is_stored_where_the_repository_is_not_any_more)
+{
+	int count = 0;
+	rename_must("repository", "unmounted");
+	must(tb_disk_make_path(tb_disk_system(), below_room("repository"), &room.err));
+	hand_out_in_vain();
+	must(tb_disk_system()->list(tb_disk_system(), below_room("repository"), count_entry, &count, &room.err));
+	cr_assert_eq(count, 0);
+	must(tb_disk_remove_tree(tb_disk_system(), below_room("repository"), &room.err));
+	rename_must("unmounted", "repository");
+	uint8_t name[TB_OBJECT_NAME];
+	store_object(name, 10);
+	cr_assert(was_finished(10));
+}
+
+Test(storer, nothing_is_stored_into_another_repository)
+{
+	static const uint8_t id[TB_REPOSITORY_ID] = "another's";
+	tb_tier *another;
+	rename_must("repository", "unmounted");
+	must(tb_tier_open(tb_disk_system(), below_room("repository"), 1, &another, &room.err));
+	must(tb_repository_make(another, id, &room.err));
+	tb_tier_close(another);
+	hand_out_in_vain();
+}
+
 Test(storer, older_heads_go_but_only_those_of_the_stream)
 {
 	static const char *const streams[] = { "a", "a-b", "a.b", "ab" };

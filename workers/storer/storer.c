@@ -16,6 +16,7 @@
 typedef struct storer {
 	tb_worker_env *env;
 	tb_tier *tier;
+	uint8_t repository[TB_REPOSITORY_ID];
 	tb_buf back; /* what was read back */
 	uint64_t held; /* manifests that were not taken in this life */
 	char why[300]; /* the last of them */
@@ -44,9 +45,8 @@ static tb_rc storer_open(tb_worker_env *env, void **ret_self, tb_err *err)
 		rc = tb_fail(err, TB_EINVAL, "no repository is named; say --dir or TB_REPOSITORY");
 	if (rc == TB_OK)
 		rc = tb_tier_open(env->disk, tb_buf_text(&path), 0, &s->tier, err);
-	uint8_t id[TB_REPOSITORY_ID];
 	if (rc == TB_OK)
-		rc = tb_repository_read(s->tier, id, err);
+		rc = tb_repository_read(s->tier, s->repository, err);
 	if (rc != TB_OK) {
 		storer_close(s);
 		return rc;
@@ -60,10 +60,24 @@ static tb_rc finish(tb_turn *turn, uint64_t id, tb_span frames, tb_err *err)
 	return tb_turn_put(turn, &(tb_put){ .frames = frames, .finished = &id, .finished_count = 1 }, err);
 }
 
+/* When its disk is unmounted an empty directory may be left, and what went there would be stored nowhere. */
+static tb_rc check_repository(storer *s, tb_err *err)
+{
+	uint8_t id[TB_REPOSITORY_ID];
+	tb_rc rc = tb_repository_read(s->tier, id, err);
+	if (rc != TB_OK || memcmp(id, s->repository, sizeof(id)) == 0)
+		return rc;
+	tb_fail(err, TB_EIO, "%s isn't the repository any more that it was when this process started", s->tier->url);
+	tb_hint(err, "is another disk mounted there?");
+	return TB_EIO;
+}
+
 /* Written, synced, and the same when read back. */
 static tb_rc put_checked(storer *s, const char *path, tb_span bytes, tb_err *err)
 {
-	tb_rc rc = s->tier->put(s->tier, path, bytes, err);
+	tb_rc rc = check_repository(s, err);
+	if (rc == TB_OK)
+		rc = s->tier->put(s->tier, path, bytes, err);
 	if (rc == TB_OK)
 		rc = s->tier->get(s->tier, path, bytes.size, &s->back, err);
 	if (rc == TB_OK && !tb_span_equal(tb_buf_span(&s->back), bytes))
