@@ -247,6 +247,8 @@ int main(int argc, char **argv)
 	       (unsigned long long)(call.last - call.first + 1), (unsigned long long)figures.operations,
 	       (unsigned long long)figures.cuts, (unsigned long long)figures.deep, ms(times->broker_ns), ms(times->bank_ns),
 	       ms(times->outbox_ns), ms(times->repository_ns), ms(times->all_ns));
+	if (times->all_ns > CPU_MAX_NS)
+		printf("that is too long: a state has to be open within %.0f ms\n", ms(CPU_MAX_NS));
 	printf("explored %llu states, %llu failing\n", (unsigned long long)figures.states, (unsigned long long)figures.failing);
 	return figures.failing > 0 || times->all_ns > CPU_MAX_NS;
 }
