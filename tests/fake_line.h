@@ -130,7 +130,7 @@ tb_rc tb_bus_dial(const char *url, int interrupt_fd, tb_bus **ret_bus, tb_err *e
 {
 	(void)url, (void)interrupt_fd, (void)err;
 	tb_bus *bus = tb_alloc(sizeof(*bus));
-	*bus = (tb_bus){ fake_request, fake_bus_close };
+	*bus = (tb_bus){ .request = fake_request, .close = fake_bus_close };
 	*ret_bus = bus;
 	return TB_OK;
 }

@@ -1,6 +1,6 @@
 /* The bus as workers and commands see it: requests to the broker, and its topics.
  *
- * A bus is a table of two calls, so that a simulation can stand in for the sockets. Everything is idempotent: a request
+ * A bus is a table of calls, so that a simulation can stand in for the sockets. Everything is idempotent: a request
  * whose answer was lost is sent again, and the broker drops repeats. */
 #ifndef TB_BUS_BUS_H
 #define TB_BUS_BUS_H
@@ -10,11 +10,24 @@
 #include "control.pb-c.h"
 #include "wire/frame.h"
 
+/* An answer: its bytes, and the frames behind its message, which itself is in the arena. */
+typedef struct tb_answer {
+	tb_span whole;  /* the answer's bytes: those of `bytes`, or lent */
+	tb_span frames; /* borrows from them: what follows the control frame */
+	tb_buf bytes;   /* owns */
+	void *lent;
+	void (*give_back)(void *lent);
+} tb_answer;
+void tb_answer_drop(tb_answer *answer);
+
 typedef struct tb_bus tb_bus;
 struct tb_bus {
 	/* One request, one answer, both a control frame and the frames behind it. TB_ETIMEOUT, TB_EUNREACHABLE (nobody
 	 * has answered there for the whole time), TB_EINTERRUPTED (the interrupt descriptor became readable). */
 	tb_rc (*request)(tb_bus *bus, tb_span request, uint64_t timeout_ns, tb_buf *ret_answer, tb_err *err);
+	/* The same without copies: a request in parts, and an answer that is lent until it is dropped. NULL: there is only
+	 * the call above. A message may be of 33 MiB, and each copy counts. */
+	tb_rc (*ask)(tb_bus *bus, const tb_span *parts, size_t count, uint64_t timeout_ns, tb_answer *ret_answer, tb_err *err);
 	void (*close)(tb_bus *bus);
 };
 
@@ -22,13 +35,15 @@ struct tb_bus {
  * on in the background; opening doesn't need the broker. */
 tb_rc tb_bus_dial(const char *url, int interrupt_fd, tb_bus **ret_bus, tb_err *err);
 void tb_bus_close(tb_bus *bus); /* NULL is fine */
-
-/* An answer: its message, from the arena, and the frames behind it. */
-typedef struct tb_answer {
-	tb_buf bytes;   /* owns */
-	tb_span frames; /* borrows from bytes: what follows the control frame */
-} tb_answer;
-void tb_answer_drop(tb_answer *answer);
+static inline size_t tb_parts_size(const tb_span *parts, size_t count)
+{
+	size_t size = 0;
+	for (size_t i = 0; i < count; i++)
+		size += parts[i].size;
+	return size;
+}
+/* `request` of a bus that has `ask`. */
+tb_rc tb_bus_request_copied(tb_bus *bus, tb_span request, uint64_t timeout_ns, tb_buf *ret_answer, tb_err *err);
 
 /* The verbs. The broker's refusal comes back as its code and sentence. ret_reply lives in the arena. */
 tb_rc tb_bus_hello(tb_bus *bus, const Tb__HelloRequest *request, uint64_t timeout_ns, tb_arena *arena,

@@ -262,10 +262,7 @@ tb_rc tb_socket_subscribe(tb_socket *socket, tb_span prefix, tb_err *err)
 static nng_msg *message_of(const tb_span *parts, size_t count)
 {
 	nng_msg *message;
-	size_t size = 0;
-	for (size_t i = 0; i < count; i++)
-		size += parts[i].size;
-	if (nng_msg_alloc(&message, size) != 0)
+	if (nng_msg_alloc(&message, tb_parts_size(parts, count)) != 0)
 		return NULL;
 	uint8_t *at = nng_msg_body(message);
 	for (size_t i = 0; i < count; i++) {
@@ -382,29 +379,32 @@ static tb_rc client_exchange(struct client *client, nng_ctx context, nng_msg *re
 	return rc;
 }
 
+static void give_back(void *lent)
+{
+	nng_msg_free(lent);
+}
+
 /* The context lives as long as the request: closing it is how nng forgets one that nobody waits for any more. */
-static tb_rc client_request(tb_bus *bus, tb_span bytes, uint64_t timeout_ns, tb_buf *ret_answer, tb_err *err)
+static tb_rc client_ask(tb_bus *bus, const tb_span *parts, size_t count, uint64_t timeout_ns, tb_answer *ret_answer,
+                        tb_err *err)
 {
 	struct client *client = (struct client *)bus;
 	nng_ctx context;
 	nng_msg *answer = NULL;
-	if (bytes.size > TB_BUS_MESSAGE_MAX)
-		return tb_fail(err, TB_EINVAL, "a request of %zu bytes is too large: %u are allowed", bytes.size,
-		               TB_BUS_MESSAGE_MAX);
+	size_t size = tb_parts_size(parts, count);
+	if (size > TB_BUS_MESSAGE_MAX)
+		return tb_fail(err, TB_EINVAL, "a request of %zu bytes is too large: %u are allowed", size, TB_BUS_MESSAGE_MAX);
 	int error = nng_ctx_open(&context, client->socket->nng);
 	if (error != 0)
 		return fail(err, error, client->url, "can't be asked");
 	nng_ctx_set_ms(context, NNG_OPT_REQ_RESENDTIME, RESEND_MS);
-	nng_msg *request = message_of(&bytes, 1);
+	nng_msg *request = message_of(parts, count);
 	tb_rc rc = request != NULL ? client_exchange(client, context, request, timeout_ns, &answer, err)
 	                           : fail(err, NNG_ENOMEM, client->url, "can't be asked");
 	nng_ctx_close(context);
-	if (rc != TB_OK)
-		return rc;
-	tb_buf_clear(ret_answer);
-	tb_buf_append_span(ret_answer, span_of(answer));
-	nng_msg_free(answer);
-	return TB_OK;
+	if (rc == TB_OK)
+		*ret_answer = (tb_answer){ .whole = span_of(answer), .lent = answer, .give_back = give_back };
+	return rc;
 }
 
 static tb_rc client_open(struct client *client, tb_err *err)
@@ -423,7 +423,7 @@ static tb_rc client_open(struct client *client, tb_err *err)
 tb_rc tb_bus_dial(const char *url, int interrupt_fd, tb_bus **ret_bus, tb_err *err)
 {
 	struct client *client = tb_alloc_zero(1, sizeof(*client));
-	client->bus = (tb_bus){ client_request, client_close };
+	client->bus = (tb_bus){ .request = tb_bus_request_copied, .ask = client_ask, .close = client_close };
 	client->interrupt_fd = interrupt_fd;
 	client->url = tb_strdup(url);
 	tb_rc rc = client_open(client, err);

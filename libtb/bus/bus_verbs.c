@@ -87,29 +87,51 @@ static tb_rc read_answer(const struct verb *verb, tb_span *answer, tb_arena *are
 	return rc;
 }
 
+static tb_rc exchange(tb_bus *bus, tb_buf *control, tb_span frames, uint64_t timeout_ns, tb_answer *answer, tb_err *err)
+{
+	if (bus->ask != NULL)
+		return bus->ask(bus, (const tb_span[]){ tb_buf_span(control), frames }, 2, timeout_ns, answer, err);
+	tb_buf_append_span(control, frames);
+	tb_rc rc = bus->request(bus, tb_buf_span(control), timeout_ns, &answer->bytes, err);
+	answer->whole = tb_buf_span(&answer->bytes);
+	return rc;
+}
+
 static tb_rc ask(tb_bus *bus, const struct verb *verb, const ProtobufCMessage *message, tb_span frames, uint64_t timeout_ns,
                  tb_arena *arena, ProtobufCMessage **ret_reply, tb_answer *ret_answer, tb_err *err)
 {
 	tb_auto(tb_buf_drop) tb_buf request = { 0 };
-	tb_auto(tb_buf_drop) tb_buf bytes = { 0 };
+	tb_auto(tb_answer_drop) tb_answer answer = { 0 };
 	tb_control_write(&request, verb->kind, message);
-	tb_buf_append_span(&request, frames);
-	tb_rc rc = bus->request(bus, tb_buf_span(&request), timeout_ns, &bytes, err);
+	tb_rc rc = exchange(bus, &request, frames, timeout_ns, &answer, err);
 	if (rc != TB_OK)
 		return rc;
-	tb_span rest = tb_buf_span(&bytes);
-	rc = read_answer(verb, &rest, arena, ret_reply, err);
+	answer.frames = answer.whole;
+	rc = read_answer(verb, &answer.frames, arena, ret_reply, err);
 	if (rc != TB_OK || ret_answer == NULL)
 		return rc;
-	*ret_answer = (tb_answer){ .frames = rest };
-	tb_buf_swap(&ret_answer->bytes, &bytes);
+	*ret_answer = answer;
+	answer = (tb_answer){ 0 };
+	return TB_OK;
+}
+
+tb_rc tb_bus_request_copied(tb_bus *bus, tb_span request, uint64_t timeout_ns, tb_buf *ret_answer, tb_err *err)
+{
+	tb_auto(tb_answer_drop) tb_answer answer = { 0 };
+	tb_rc rc = bus->ask(bus, &request, 1, timeout_ns, &answer, err);
+	if (rc != TB_OK)
+		return rc;
+	tb_buf_clear(ret_answer);
+	tb_buf_append_span(ret_answer, answer.whole);
 	return TB_OK;
 }
 
 void tb_answer_drop(tb_answer *answer)
 {
 	tb_buf_drop(&answer->bytes);
-	answer->frames = (tb_span){ 0 };
+	if (answer->lent != NULL)
+		answer->give_back(answer->lent);
+	*answer = (tb_answer){ 0 };
 }
 
 tb_rc tb_bus_hello(tb_bus *bus, const Tb__HelloRequest *request, uint64_t timeout_ns, tb_arena *arena,

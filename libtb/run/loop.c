@@ -44,9 +44,9 @@ tb_rc tb_turn_put(tb_turn *turn, const tb_put *put, tb_err *err)
 	return tb_outgoing_add(turn->outgoing, turn->txn, put, err);
 }
 
-void tb_turn_put_volatile(tb_turn *turn, const tb_put *put)
+void tb_turn_put_volatile(tb_turn *turn, const tb_put *put, tb_held *frames)
 {
-	tb_outgoing_add_volatile(turn->outgoing, put);
+	tb_outgoing_add_volatile(turn->outgoing, put, frames);
 }
 
 int tb_turn_waits(const tb_turn *turn)

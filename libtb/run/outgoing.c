@@ -13,7 +13,8 @@ struct lease {
 
 struct volatile_put {
 	struct volatile_put *next;
-	tb_buf record; /* as in the database */
+	tb_buf record; /* as in the database, without frames */
+	tb_held *frames; /* or NULL */
 };
 
 struct tb_outgoing {
@@ -31,6 +32,27 @@ struct tb_outgoing {
 	size_t lease_count;
 	struct volatile_put *first, **end;
 };
+
+tb_held *tb_held_new(void)
+{
+	tb_held *held = tb_alloc_zero(1, sizeof(*held));
+	held->holders = 1;
+	return held;
+}
+
+tb_held *tb_held_also(tb_held *held)
+{
+	held->holders++;
+	return held;
+}
+
+void tb_held_release(tb_held *held)
+{
+	if (held == NULL || --held->holders > 0)
+		return;
+	tb_buf_drop(&held->bytes);
+	free(held);
+}
 
 static tb_span sequence_key(uint8_t bytes[8], uint64_t sequence)
 {
@@ -86,6 +108,7 @@ static void pop_volatile(tb_outgoing *outgoing)
 	if (outgoing->first == NULL)
 		outgoing->end = &outgoing->first;
 	tb_buf_drop(&put->record);
+	tb_held_release(put->frames);
 	free(put);
 }
 
@@ -154,10 +177,13 @@ tb_rc tb_outgoing_add(tb_outgoing *outgoing, tb_txn *txn, const tb_put *put, tb_
 	return rc;
 }
 
-void tb_outgoing_add_volatile(tb_outgoing *outgoing, const tb_put *put)
+void tb_outgoing_add_volatile(tb_outgoing *outgoing, const tb_put *put, tb_held *frames)
 {
 	struct volatile_put *queued = tb_alloc_zero(1, sizeof(*queued));
-	write_record(&queued->record, put);
+	tb_put bare = *put;
+	bare.frames = (tb_span){ 0 };
+	write_record(&queued->record, &bare);
+	queued->frames = frames != NULL ? tb_held_also(frames) : NULL;
 	*outgoing->end = queued;
 	outgoing->end = &queued->next;
 }
@@ -280,13 +306,15 @@ static tb_rc next_record(tb_outgoing *outgoing, uint64_t *sequence, tb_buf *reco
 }
 
 /* *ret_put: 0 when it stays back, because its lease isn't held now. */
-static tb_rc put_record(tb_outgoing *outgoing, const tb_buf *record, tb_bus *bus, tb_arena *arena, uint64_t timeout_ns,
-                        int *ret_put, uint64_t *ret_stream, tb_err *err)
+static tb_rc put_record(tb_outgoing *outgoing, const tb_buf *record, const tb_held *held, tb_bus *bus, tb_arena *arena,
+                        uint64_t timeout_ns, int *ret_put, uint64_t *ret_stream, tb_err *err)
 {
 	tb_span frames;
 	Tb__PutRequest *request = read_record(tb_buf_span(record), arena, &frames);
 	if (request == NULL)
 		return tb_fail(err, TB_ECORRUPT, "a record of the outgoing queue is damaged");
+	if (held != NULL)
+		frames = tb_buf_span(&held->bytes);
 	*ret_put = 1;
 	*ret_stream = request->stream;
 	if (tb_group_find(outgoing->group)->lease != TB_LEASE_FRAME) {
@@ -317,7 +345,7 @@ static tb_rc flush_bank(tb_outgoing *outgoing, tb_bus *bus, tb_arena *arena, uin
 		return TB_OK;
 	while ((rc = next_record(outgoing, &sequence, &record, err)) == TB_OK) {
 		int put = 0;
-		rc = put_record(outgoing, &record, bus, arena, timeout_ns, &put, ret_stream, err);
+		rc = put_record(outgoing, &record, NULL, bus, arena, timeout_ns, &put, ret_stream, err);
 		if (rc != TB_OK && !(TB_PLANTED(7) && rc == TB_ETIMEOUT))
 			return rc;
 		if (put)
@@ -336,7 +364,8 @@ tb_rc tb_outgoing_flush(tb_outgoing *outgoing, tb_bus *bus, tb_arena *arena, uin
 	int put;
 	tb_rc rc = flush_bank(outgoing, bus, arena, timeout_ns, ret_stream, err);
 	while (rc == TB_OK && outgoing->first != NULL) {
-		rc = put_record(outgoing, &outgoing->first->record, bus, arena, timeout_ns, &put, ret_stream, err);
+		const struct volatile_put *first = outgoing->first;
+		rc = put_record(outgoing, &first->record, first->frames, bus, arena, timeout_ns, &put, ret_stream, err);
 		if (rc == TB_OK || rc == TB_EFENCED)
 			pop_volatile(outgoing); /* who has no lease any more makes it again if it gets one */
 	}

@@ -21,7 +21,7 @@ void tb_outgoing_lease(tb_outgoing *outgoing, uint64_t stream, uint64_t generati
 
 /* Within the turn's transaction. */
 tb_rc tb_outgoing_add(tb_outgoing *outgoing, tb_txn *txn, const tb_put *put, tb_err *err);
-void tb_outgoing_add_volatile(tb_outgoing *outgoing, const tb_put *put);
+void tb_outgoing_add_volatile(tb_outgoing *outgoing, const tb_put *put, tb_held *frames);
 /* Forgets everything that is queued. */
 tb_rc tb_outgoing_clear(tb_outgoing *outgoing, tb_txn *txn, tb_err *err);
 /* Deletes what was answered since the last turn. */

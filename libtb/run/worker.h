@@ -57,10 +57,20 @@ typedef struct tb_put {
 	uint64_t finished_to; /* events of the stream; 0: none */
 } tb_put;
 
+/* Frames that more than one holds: freed with the last holder. */
+typedef struct tb_held {
+	tb_buf bytes;
+	unsigned holders;
+} tb_held;
+tb_held *tb_held_new(void); /* the caller holds it */
+tb_held *tb_held_also(tb_held *held);
+void tb_held_release(tb_held *held); /* NULL is fine */
+
 /* Queued in the bank, with the turn's effects: survives this process. */
 tb_rc tb_turn_put(tb_turn *turn, const tb_put *put, tb_err *err);
-/* Queued in memory: what can be made again. Sent after the bank's. */
-void tb_turn_put_volatile(tb_turn *turn, const tb_put *put);
+/* Queued in memory: what can be made again. Sent after the bank's. The frames are those of `frames` (NULL: none), not
+ * put's; they are held, not copied: they may be large, and must not be changed any more. */
+void tb_turn_put_volatile(tb_turn *turn, const tb_put *put, tb_held *frames);
 int tb_turn_waits(const tb_turn *turn); /* something queued in memory hasn't been put yet */
 /* Finish a frame that can't be right: it is kept as a reject, and the reason logged. */
 tb_rc tb_turn_reject(tb_turn *turn, const tb_frame *frame, uint64_t id, const tb_put *under, const char *reason, tb_err *err);

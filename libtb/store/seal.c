@@ -43,8 +43,8 @@ void tb_sealer_free(tb_sealer *sealer)
 
 /* Sealing */
 
-/* The bytes to encrypt, behind the head: compressed where that is smaller. */
-static tb_rc put_content(tb_sealer *sealer, tb_span plain, tb_buf *object, tb_err *err)
+/* The bytes to encrypt, behind the head, which stands at `head`: compressed where that is smaller. */
+static tb_rc put_content(tb_sealer *sealer, tb_span plain, tb_buf *object, size_t head, tb_err *err)
 {
 	size_t bound = ZSTD_compressBound(plain.size);
 	tb_buf_reserve(object, bound + TAG);
@@ -52,7 +52,7 @@ static tb_rc put_content(tb_sealer *sealer, tb_span plain, tb_buf *object, tb_er
 	size_t size = ZSTD_compress2(sealer->zstd, at, bound, plain.data, plain.size);
 	if (ZSTD_isError(size))
 		return tb_fail(err, TB_EIO, "can't compress %zu bytes: %s", plain.size, ZSTD_getErrorName(size));
-	object->data[AT_COMPRESSION] = size < plain.size ? ZSTD : PLAIN;
+	object->data[head + AT_COMPRESSION] = size < plain.size ? ZSTD : PLAIN;
 	if (size >= plain.size) {
 		size = plain.size;
 		if (size > 0)
@@ -76,36 +76,45 @@ static tb_rc put_head(tb_content content, uint64_t size, const tb_period *period
 	return TB_OK;
 }
 
-static void encrypt(tb_buf *object, const uint8_t key[OBJECT_KEY])
+static void encrypt(tb_buf *object, size_t head, const uint8_t key[OBJECT_KEY])
 {
-	uint8_t *at = object->data + TB_OBJECT_HEAD;
+	uint8_t *at = object->data + head + TB_OBJECT_HEAD;
 	unsigned long long size;
-	crypto_aead_xchacha20poly1305_ietf_encrypt(at, &size, at, object->size - TB_OBJECT_HEAD, object->data,
+	crypto_aead_xchacha20poly1305_ietf_encrypt(at, &size, at, object->size - head - TB_OBJECT_HEAD, object->data + head,
 	                                           TB_OBJECT_HEAD, NULL, nonce, key);
-	object->size = TB_OBJECT_HEAD + (size_t)size;
+	object->size = head + TB_OBJECT_HEAD + (size_t)size;
+}
+
+tb_rc tb_seal_append(tb_sealer *sealer, tb_content content, tb_span plain, const tb_period *period, tb_buf *to,
+                     uint8_t ret_name[TB_OBJECT_NAME], tb_err *err)
+{
+	if (plain.size > TB_PLAIN_MAX)
+		return tb_fail(err, TB_EINVAL, "can't seal %zu bytes as one object: at most %u", plain.size, TB_PLAIN_MAX);
+	size_t head = to->size;
+	uint8_t key[OBJECT_KEY];
+	randombytes_buf(key, sizeof(key));
+	tb_rc rc = put_head(content, plain.size, period, key, to, err);
+	if (rc == TB_OK)
+		rc = put_content(sealer, plain, to, head, err);
+	if (rc == TB_OK)
+		encrypt(to, head, key);
+	sodium_memzero(key, sizeof(key));
+	if (rc != TB_OK) {
+		to->size = head;
+		return rc;
+	}
+	tb_object_name(tb_span_of(to->data + head, to->size - head), ret_name);
+	return TB_OK;
 }
 
 tb_rc tb_seal(tb_sealer *sealer, tb_content content, tb_span plain, const tb_period *period, tb_buf *ret_object,
               uint8_t ret_name[TB_OBJECT_NAME], tb_err *err)
 {
-	if (plain.size > TB_PLAIN_MAX)
-		return tb_fail(err, TB_EINVAL, "can't seal %zu bytes as one object: at most %u", plain.size, TB_PLAIN_MAX);
-	tb_auto(tb_buf_drop) tb_buf object = { 0 };
-	tb_buf_swap(&object, ret_object); /* its memory is used again */
-	tb_buf_clear(&object);
-	uint8_t key[OBJECT_KEY];
-	randombytes_buf(key, sizeof(key));
-	tb_rc rc = put_head(content, plain.size, period, key, &object, err);
-	if (rc == TB_OK)
-		rc = put_content(sealer, plain, &object, err);
-	if (rc == TB_OK)
-		encrypt(&object, key);
-	sodium_memzero(key, sizeof(key));
+	tb_buf_clear(ret_object);
+	tb_rc rc = tb_seal_append(sealer, content, plain, period, ret_object, ret_name, err);
 	if (rc != TB_OK)
-		return rc;
-	tb_object_name(tb_buf_span(&object), ret_name);
-	tb_buf_swap(ret_object, &object);
-	return TB_OK;
+		tb_buf_drop(ret_object);
+	return rc;
 }
 
 /* Opening */

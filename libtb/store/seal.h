@@ -28,6 +28,10 @@ void tb_sealer_free(tb_sealer *sealer);
  * more than TB_PLAIN_MAX; TB_EKEY: the period's public key can't encrypt. */
 tb_rc tb_seal(tb_sealer *sealer, tb_content content, tb_span plain, const tb_period *period, tb_buf *ret_object,
               uint8_t ret_name[TB_OBJECT_NAME], tb_err *err);
+/* The same behind what `to` holds, so that an object of many megabytes needn't be copied to where it belongs. After a
+ * failure `to` is as before. */
+tb_rc tb_seal_append(tb_sealer *sealer, tb_content content, tb_span plain, const tb_period *period, tb_buf *to,
+                     uint8_t ret_name[TB_OBJECT_NAME], tb_err *err);
 /* TB_ECORRUPT: not an object, cut short, or altered. TB_EKEY: its period isn't in the keyring. TB_EUNSUPPORTED: a newer
  * format. Nothing of the plain bytes is given out before all of them are authentic. */
 tb_rc tb_unseal(const tb_keyring *keyring, tb_content content, tb_span object, tb_buf *ret_plain, tb_err *err);

@@ -18,6 +18,9 @@ struct tb_tier {
 	tb_rc (*put)(tb_tier *tier, const char *name, tb_span bytes, tb_err *err);
 	/* TB_ENOTFOUND; TB_ECORRUPT when it is larger than size_max. */
 	tb_rc (*get)(tb_tier *tier, const char *name, size_t size_max, tb_buf *ret_bytes, tb_err *err);
+	/* Is it there with exactly these bytes? Read in pieces: the bytes may be many, and are in memory already.
+	 * TB_ENOTFOUND. */
+	tb_rc (*holds)(tb_tier *tier, const char *name, tb_span bytes, int *ret_same, tb_err *err);
 	tb_rc (*stat)(tb_tier *tier, const char *name, uint64_t *ret_size, tb_err *err);               /* TB_ENOTFOUND */
 	/* Everything below the directory `prefix` ("" for all), recursively. Parts beginning with '.' don't show: temporary
 	 * names of puts are such. Names that break the rules show, but directories of such names aren't entered. A prefix that

@@ -9,6 +9,7 @@
 
 #define PATH_BELOW_MAX 512
 #define KNOWN_MAX 8192
+#define PIECE ((size_t)256 * 1024)
 
 typedef struct dir_tier {
 	tb_tier tier;
@@ -127,21 +128,44 @@ static tb_rc write_beside(dir_tier *dir, const char *parent, const char *path, t
 	return rc;
 }
 
+static tb_rc compare_open(tb_disk *disk, tb_file *file, tb_span bytes, int *ret_same, tb_err *err)
+{
+	uint64_t size;
+	tb_auto(tb_buf_drop) tb_buf piece = { 0 };
+	tb_rc rc = disk->size(disk, file, &size, err);
+	int same = rc == TB_OK && size == bytes.size;
+	tb_buf_reserve(&piece, PIECE);
+	for (size_t at = 0; rc == TB_OK && same && at < bytes.size; at += PIECE) {
+		size_t wanted = bytes.size - at < PIECE ? bytes.size - at : PIECE;
+		rc = disk->read(disk, file, at, piece.data, wanted, &piece.size, err);
+		same = rc == TB_OK && tb_span_equal(tb_buf_span(&piece), tb_span_of(bytes.data + at, wanted));
+	}
+	if (rc == TB_OK)
+		*ret_same = same;
+	return rc;
+}
+
+static tb_rc compare_file(tb_disk *disk, const char *path, tb_span bytes, int *ret_same, tb_err *err)
+{
+	tb_file *file;
+	tb_rc rc = disk->open(disk, path, TB_DISK_READ, &file, err);
+	if (rc != TB_OK)
+		return rc;
+	rc = compare_open(disk, file, bytes, ret_same, err);
+	disk->close(disk, file);
+	return rc;
+}
+
 /* TB_ENOTFOUND: nothing is there yet. */
 static tb_rc compare(dir_tier *dir, const char *name, const char *path, tb_span bytes, tb_err *err)
 {
 	tb_disk_info info;
-	tb_auto(tb_buf_drop) tb_buf there = { 0 };
+	int same = 0;
 	tb_rc rc = dir->disk->stat(dir->disk, path, &info, err);
-	if (rc != TB_OK)
+	if (rc == TB_OK && !info.is_dir)
+		rc = compare_file(dir->disk, path, bytes, &same, err);
+	if (rc != TB_OK || same)
 		return rc;
-	if (info.size == bytes.size && !info.is_dir) {
-		rc = tb_disk_read_file(dir->disk, path, bytes.size, &there, err);
-		if (rc != TB_OK)
-			return rc;
-	}
-	if (!info.is_dir && info.size == bytes.size && tb_span_equal(tb_buf_span(&there), bytes))
-		return TB_OK;
 	tb_fail(err, TB_EREFUSED, "%s is there already with other bytes, and nothing in %s is ever replaced", name,
 	        dir->url);
 	tb_hint(err, "run tb verify: either it is damaged, or two instances write into one repository");
@@ -217,6 +241,19 @@ static tb_rc dir_get(tb_tier *tier, const char *name, size_t size_max, tb_buf *r
 		             (unsigned long long)size, size_max);
 	if (rc == TB_OK)
 		rc = tb_disk_read_file(dir->disk, tb_buf_text(&path), size_max, ret_bytes, err);
+	return rc;
+}
+
+static tb_rc dir_holds(tb_tier *tier, const char *name, tb_span bytes, int *ret_same, tb_err *err)
+{
+	dir_tier *dir = of(tier);
+	uint64_t size;
+	tb_auto(tb_buf_drop) tb_buf path = { 0 };
+	tb_rc rc = tb_tier_name_check(name, err);
+	if (rc == TB_OK)
+		rc = find_file(dir, name, path_of(dir, name, &path), &size, err);
+	if (rc == TB_OK)
+		rc = compare_file(dir->disk, tb_buf_text(&path), bytes, ret_same, err);
 	return rc;
 }
 
@@ -375,7 +412,7 @@ tb_rc tb_tier_dir_open(tb_disk *disk, const char *path, const char *url, int cre
 		dir->root[size - 1] = '\0';
 	dir->url = tb_strdup(url);
 	dir->known = tb_alloc(KNOWN_MAX * sizeof(*dir->known));
-	dir->tier = (tb_tier){ .put = dir_put, .get = dir_get, .stat = dir_stat, .list = dir_list, .remove = dir_remove,
+	dir->tier = (tb_tier){ .put = dir_put, .get = dir_get, .holds = dir_holds, .stat = dir_stat, .list = dir_list, .remove = dir_remove,
 	                       .close = dir_close, .url = dir->url };
 	*ret_tier = &dir->tier;
 	return TB_OK;

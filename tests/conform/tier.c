@@ -132,6 +132,41 @@ Test(tier, what_is_larger_than_it_may_be_is_not_read)
 	}
 }
 
+static int is_held(tb_tier *tier, const char *name, tb_span bytes)
+{
+	tb_err err;
+	int same = -1;
+	must(tier->holds(tier, name, bytes, &same, &err));
+	return same;
+}
+
+Test(tier, what_it_holds_is_told_to_the_last_byte)
+{
+	each_tier(tier) {
+		tb_buf large = { 0 };
+		int same = -1;
+		for (uint32_t i = 0; i < 150000; i++)
+			tb_buf_append(&large, &i, sizeof(i));
+		must(tier->put(tier, "a/large", tb_buf_span(&large), &err));
+		put(tier, "a/none", "");
+		cr_assert_eq(is_held(tier, "a/large", tb_buf_span(&large)), 1);
+		cr_assert_eq(is_held(tier, "a/none", tb_span_text("")), 1);
+		cr_assert_eq(is_held(tier, "a/none", tb_span_text("x")), 0);
+		cr_assert_eq(is_held(tier, "a/large", tb_span_of(large.data, large.size - 1)), 0);
+		for (size_t at = 0; at < large.size; at += 9973) {
+			large.data[at] ^= 1;
+			cr_assert_eq(is_held(tier, "a/large", tb_buf_span(&large)), 0);
+			large.data[at] ^= 1;
+		}
+		large.data[large.size - 1] ^= 1;
+		cr_assert_eq(is_held(tier, "a/large", tb_buf_span(&large)), 0);
+		cr_assert_eq(tier->holds(tier, "a/other", tb_buf_span(&large), &same, &err), TB_ENOTFOUND);
+		cr_assert_eq(tier->holds(tier, "../a", tb_buf_span(&large), &same, &err), TB_EINVAL);
+		cr_assert_eq(same, -1);
+		tb_buf_drop(&large);
+	}
+}
+
 Test(tier, removing_is_for_good_and_twice_is_fine)
 {
 	each_tier(tier) {

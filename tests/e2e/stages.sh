@@ -44,6 +44,18 @@ assert run["published_bytes"] > run["events"] and run["stored_bytes"] > 0, run
 ' "$work/$1.json" || { cat "$work/$1.json"; return 1; }
 }
 
+# Values of 16 MiB: those that handle a message at a time. The engine's and the broker's queues are bounded by themselves.
+large()
+{
+	measure large --value 16MiB --events 6 --keys 3 --bound 1GB || return
+	python3 -c '
+import json, sys
+roles = {"tb-collector", "tb-sealer", "tb-storer", "tb-signal", "tb up"}
+peaks = [p for p in json.load(open(sys.argv[1]))["processes"] if p["name"] in roles]
+assert len(peaks) == len(roles) and all(p["peak"] <= 64e6 for p in peaks), peaks
+' "$work/large.json"
+}
+
 # A bound that can't be kept is noticed.
 tight()
 {
@@ -67,5 +79,7 @@ if [ -d "$shared/data/book" ]; then
 else
 	skip 2 "nor for a recording" "no recordings in $shared (TB_SHARED)"
 fi
+claim "nor does a worker for values of 16 MiB" large
+claim "each stage reaches the last of them" consistent large
 claim "what takes more than its bound is noticed" tight
 end

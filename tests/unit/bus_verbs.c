@@ -133,7 +133,7 @@ static void canned_close(tb_bus *bus)
 
 Test(verbs, a_taker_gets_the_reply_and_the_frames_behind_it)
 {
-	struct canned canned = { .bus = { canned_request, canned_close } };
+	struct canned canned = { .bus = { .request = canned_request, .close = canned_close } };
 	tb_arena *arena = tb_arena_new();
 	Tb__TakeRequest request = TB__TAKE_REQUEST__INIT;
 	Tb__TakeReply said = TB__TAKE_REPLY__INIT, *reply;
@@ -154,7 +154,7 @@ Test(verbs, a_taker_gets_the_reply_and_the_frames_behind_it)
 
 Test(verbs, a_put_carries_its_frames_behind_the_request)
 {
-	struct canned canned = { .bus = { canned_request, canned_close } };
+	struct canned canned = { .bus = { .request = canned_request, .close = canned_close } };
 	tb_arena *arena = tb_arena_new();
 	Tb__PutRequest request = TB__PUT_REQUEST__INIT;
 	Tb__PutReply said = TB__PUT_REPLY__INIT, *reply;
@@ -170,9 +170,58 @@ Test(verbs, a_put_carries_its_frames_behind_the_request)
 	tb_arena_free(arena);
 }
 
+struct lending {
+	struct canned canned;
+	int lent;
+};
+
+static void take_back(void *lent)
+{
+	((struct lending *)lent)->lent--;
+}
+
+static tb_rc lending_ask(tb_bus *bus, const tb_span *parts, size_t count, uint64_t timeout_ns, tb_answer *ret_answer,
+                         tb_err *err)
+{
+	struct lending *lending = (struct lending *)bus;
+	(void)timeout_ns;
+	(void)err;
+	for (size_t i = 0; i < count; i++)
+		tb_buf_append_span(&lending->canned.asked, parts[i]);
+	lending->lent++;
+	*ret_answer = (tb_answer){ .whole = tb_buf_span(&lending->canned.answer), .lent = lending, .give_back = take_back };
+	return TB_OK;
+}
+
+Test(verbs, an_answer_that_is_lent_is_read_where_it_lies_and_given_back)
+{
+	struct lending lending = { .canned.bus = { .ask = lending_ask, .close = canned_close } };
+	tb_arena *arena = tb_arena_new();
+	Tb__TakeRequest request = TB__TAKE_REQUEST__INIT;
+	Tb__TakeReply said = TB__TAKE_REPLY__INIT, *reply;
+	Tb__PutRequest put = TB__PUT_REQUEST__INIT;
+	Tb__PutReply *done;
+	tb_answer answer;
+	tb_control_write(&lending.canned.answer, TB_KIND_ANSWER, &said.base);
+	tb_buf_print(&lending.canned.answer, "frames");
+	cr_assert_eq(tb_bus_take(&lending.canned.bus, &request, 1, arena, &reply, &answer, NULL), TB_OK);
+	cr_assert_eq(lending.lent, 1);
+	cr_assert_eq(answer.frames.data, lending.canned.answer.data + lending.canned.answer.size - 6);
+	tb_answer_drop(&answer);
+	cr_assert_eq(lending.lent, 0);
+	tb_answer_drop(&answer);
+	cr_assert_eq(lending.lent, 0);
+	tb_buf_clear(&lending.canned.asked);
+	cr_assert_eq(tb_bus_put(&lending.canned.bus, &put, tb_span_text("frames"), 1, arena, &done, NULL), TB_OK);
+	cr_assert_eq(lending.lent, 0, "nobody wanted more than the reply");
+	cr_assert_eq(memcmp(lending.canned.asked.data + lending.canned.asked.size - 6, "frames", 6), 0);
+	tb_bus_close(&lending.canned.bus);
+	tb_arena_free(arena);
+}
+
 static tb_rc hello_answered(uint32_t code, char *text, char *hint, tb_err *err)
 {
-	struct canned canned = { .bus = { canned_request, canned_close } };
+	struct canned canned = { .bus = { .request = canned_request, .close = canned_close } };
 	tb_arena *arena = tb_arena_new();
 	Tb__HelloRequest request = TB__HELLO_REQUEST__INIT;
 	Tb__HelloReply said = TB__HELLO_REPLY__INIT, *reply = NULL;
@@ -204,7 +253,7 @@ Test(verbs, a_refusal_comes_back_as_its_code_sentence_and_hint)
 
 Test(verbs, an_answer_that_is_none_and_a_silent_broker_are_told_apart)
 {
-	struct canned canned = { .bus = { canned_request, canned_close } };
+	struct canned canned = { .bus = { .request = canned_request, .close = canned_close } };
 	tb_arena *arena = tb_arena_new();
 	Tb__StatReply *reply;
 	tb_err err;

@@ -20,7 +20,7 @@ static tb_rc put_volatile(tb_turn *now, const tb_frame *frame, uint64_t id, tb_e
 {
 	(void)frame, (void)err;
 	tb_put put = { .finished = &id, .finished_count = 1 };
-	tb_turn_put_volatile(now, &put);
+	tb_turn_put_volatile(now, &put, NULL);
 	cr_assert(tb_turn_waits(now));
 	return TB_OK;
 }

@@ -166,7 +166,7 @@ Test(outgoing, what_was_queued_for_another_journal_is_forgotten)
 {
 	tb_outgoing *outgoing = open_queue();
 	queue(outgoing, 5, 10);
-	tb_outgoing_add_volatile(outgoing, &(tb_put){ .stream = 5 });
+	tb_outgoing_add_volatile(outgoing, &(tb_put){ .stream = 5 }, NULL);
 	tb_txn *txn;
 	cr_assert_eq(tb_bank_write(bank, &txn, NULL), TB_OK);
 	cr_assert_eq(tb_outgoing_clear(outgoing, txn, NULL), TB_OK);
@@ -210,7 +210,7 @@ Test(outgoing, volatile_puts_wait_when_the_broker_is_full)
 {
 	tb_outgoing *outgoing = open_queue();
 	tb_outgoing_lease(outgoing, 5, 1);
-	tb_outgoing_add_volatile(outgoing, &(tb_put){ .stream = 5 });
+	tb_outgoing_add_volatile(outgoing, &(tb_put){ .stream = 5 }, NULL);
 	fake.answer = TB_EFULL;
 	cr_assert_eq(flush(outgoing), TB_EFULL);
 	cr_assert(tb_outgoing_waits(outgoing));

@@ -23,8 +23,10 @@
 
 static void free_window(tb_collector *collector, struct on_its_way *place)
 {
-	collector->chunk_bytes -= place->frame.size;
-	tb_buf_drop(&place->frame);
+	if (place->frame != NULL)
+		collector->chunk_bytes -= place->frame->bytes.size;
+	tb_held_release(place->frame);
+	place->frame = NULL;
 }
 
 void plan_drop(tb_collector *collector, tb_stream *stream)
@@ -110,7 +112,7 @@ tb_rc plan_ordered(tb_collector *collector, tb_turn *turn, tb_stream *stream, co
 static struct on_its_way *free_place(const tb_collector *collector, tb_plan *plan)
 {
 	for (size_t i = 0; collector->chunk_bytes < WINDOW_BYTES && i < WINDOW; i++)
-		if (plan->window[i].frame.size == 0)
+		if (plan->window[i].frame == NULL)
 			return &plan->window[i];
 	return NULL;
 }
@@ -118,8 +120,7 @@ static struct on_its_way *free_place(const tb_collector *collector, tb_plan *pla
 static void send_chunk(tb_turn *turn, tb_stream *stream, struct on_its_way *place)
 {
 	place->sent_ns = turn->mono_ns;
-	tb_put put = { .stream = stream->id, .frames = tb_buf_span(&place->frame) };
-	tb_turn_put_volatile(turn, &put);
+	tb_turn_put_volatile(turn, &(tb_put){ .stream = stream->id }, place->frame);
 }
 
 static void add_chunk(tb_plan *plan, tb_chunker *chunker)
@@ -146,8 +147,9 @@ static void seal_chunk(tb_collector *collector, tb_turn *turn, tb_stream *stream
 	message.content = (ProtobufCBinaryData){ chunker->content.size, chunker->content.data };
 	message.period = (ProtobufCBinaryData){ TB_PERIOD_RECORD, collector->period_record };
 	place->index = message.index;
-	collector_frame(&place->frame, TB_KIND_CHUNK, stream, message.index, &message.base);
-	collector->chunk_bytes += place->frame.size;
+	place->frame = tb_held_new();
+	collector_frame(&place->frame->bytes, TB_KIND_CHUNK, stream, message.index, &message.base);
+	collector->chunk_bytes += place->frame->bytes.size;
 	send_chunk(turn, stream, place);
 }
 
@@ -162,8 +164,15 @@ static tb_rc emit_chunk(tb_collector *collector, tb_turn *turn, tb_stream *strea
 	return TB_OK;
 }
 
-/* Entries from the resume key on into one chunk. ret_end: the state has no more. */
-static tb_rc read_chunk(tb_turn *turn, tb_stream *stream, tb_chunker *chunker, int *ret_end, tb_err *err)
+/* A chunk of one large entry, which may be of 16 MiB, isn't held beside others. */
+static int has_to_wait(const tb_collector *collector, tb_span value)
+{
+	return value.size > TB_CHUNK_MAX && collector->chunk_bytes > 0;
+}
+
+/* Entries from the resume key on into one chunk; none: it has to wait. ret_end: the state has no more. */
+static tb_rc read_chunk(const tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_chunker *chunker, int *ret_end,
+                        tb_err *err)
 {
 	tb_plan *plan = stream->plan;
 	tb_cursor *cursor;
@@ -172,7 +181,7 @@ static tb_rc read_chunk(tb_turn *turn, tb_stream *stream, tb_chunker *chunker, i
 		return rc;
 	tb_span key, value;
 	rc = tb_cursor_seek(cursor, tb_buf_span(&plan->resume), &key, &value, err);
-	while (rc == TB_OK && !tb_chunker_ends(chunker, key, value)) {
+	while (rc == TB_OK && !tb_chunker_ends(chunker, key, value) && !has_to_wait(collector, value)) {
 		tb_chunker_add(chunker, key, value);
 		rc = tb_cursor_next(cursor, &key, &value, err);
 	}
@@ -209,7 +218,8 @@ static tb_rc give_up(tb_collector *collector, tb_turn *turn, tb_stream *stream, 
 	return collector_put(turn, stream, (tb_span){ 0 }, &order_id, 1, 0, err);
 }
 
-static tb_rc read_step(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_err *err)
+/* ret_more: the next chunk may be read at once. */
+static tb_rc read_step(tb_collector *collector, tb_turn *turn, tb_stream *stream, int *ret_more, tb_err *err)
 {
 	struct on_its_way *place = free_place(collector, stream->plan);
 	if (place == NULL)
@@ -218,9 +228,10 @@ static tb_rc read_step(tb_collector *collector, tb_turn *turn, tb_stream *stream
 		return give_up(collector, turn, stream, err);
 	tb_chunker chunker = { 0 };
 	int end = 0;
-	tb_rc rc = read_chunk(turn, stream, &chunker, &end, err);
+	tb_rc rc = read_chunk(collector, turn, stream, &chunker, &end, err);
 	if (rc == TB_OK && chunker.entries > 0)
 		rc = emit_chunk(collector, turn, stream, &chunker, place, err);
+	*ret_more = chunker.entries > 0 && !end;
 	tb_chunker_drop(&chunker);
 	if (rc == TB_OK && end)
 		rc = end_reading(collector, turn, stream, err);
@@ -291,7 +302,7 @@ static void send_again(tb_turn *turn, tb_stream *stream)
 		return;
 	for (size_t i = 0; i < WINDOW; i++) {
 		struct on_its_way *place = &plan->window[i];
-		if (place->frame.size > 0 && (plan->again || turn->mono_ns - place->sent_ns > AGAIN_AFTER))
+		if (place->frame != NULL && (plan->again || turn->mono_ns - place->sent_ns > AGAIN_AFTER))
 			send_chunk(turn, stream, place);
 	}
 	plan->again = 0;
@@ -312,13 +323,13 @@ tb_rc plan_step(tb_collector *collector, tb_turn *turn, tb_stream *stream, int *
 	send_again(turn, stream);
 	tb_rc rc = TB_OK;
 	if (stream->plan->stage == READING)
-		rc = read_step(collector, turn, stream, err);
+		rc = read_step(collector, turn, stream, ret_more, err);
 	tb_plan *plan = stream->plan;
 	if (rc != TB_OK || plan == NULL)
 		return rc;
 	if (plan->stage == SEALING && plan->sealed_count == plan->chunk_count && stream->manifested >= plan->to)
 		rc = end_sealing(collector, turn, stream, err);
-	*ret_more = plan->stage == READING && free_place(collector, plan) != NULL;
+	*ret_more = *ret_more && free_place(collector, plan) != NULL;
 	return rc;
 }
 
@@ -326,7 +337,7 @@ static void note_sealed(tb_collector *collector, tb_plan *plan, const Tb__Sealed
 {
 	for (size_t i = 0; i < WINDOW; i++) {
 		struct on_its_way *place = &plan->window[i];
-		if (place->frame.size == 0 || place->index != sealed->index)
+		if (place->frame == NULL || place->index != sealed->index)
 			continue;
 		struct chunk *chunk = &plan->chunks[sealed->index];
 		memcpy(chunk->name, sealed->name.data, TB_OBJECT_NAME);

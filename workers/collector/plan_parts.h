@@ -22,7 +22,7 @@ struct chunk {
 struct on_its_way {
 	uint64_t index;
 	uint64_t sent_ns;
-	tb_buf frame; /* empty: the place is free */
+	tb_held *frame; /* NULL: the place is free */
 };
 
 typedef struct tb_plan {

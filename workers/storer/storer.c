@@ -11,13 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define KEPT_MAX (12u * 1024 * 1024) /* of a buffer from frame to frame */
-
 typedef struct storer {
 	tb_worker_env *env;
 	tb_tier *tier;
 	uint8_t repository[TB_REPOSITORY_ID];
-	tb_buf back; /* what was read back */
 	uint64_t held; /* manifests that were not taken in this life */
 	char why[300]; /* the last of them */
 } storer;
@@ -26,7 +23,6 @@ static void storer_close(void *self)
 {
 	storer *s = self;
 	tb_tier_close(s->tier);
-	tb_buf_drop(&s->back);
 	free(s);
 }
 
@@ -75,15 +71,14 @@ static tb_rc check_repository(storer *s, tb_err *err)
 /* Written, synced, and the same when read back. */
 static tb_rc put_checked(storer *s, const char *path, tb_span bytes, tb_err *err)
 {
+	int same = 0;
 	tb_rc rc = check_repository(s, err);
 	if (rc == TB_OK)
 		rc = s->tier->put(s->tier, path, bytes, err);
 	if (rc == TB_OK)
-		rc = s->tier->get(s->tier, path, bytes.size, &s->back, err);
-	if (rc == TB_OK && !tb_span_equal(tb_buf_span(&s->back), bytes))
+		rc = s->tier->holds(s->tier, path, bytes, &same, err);
+	if (rc == TB_OK && !same)
 		rc = tb_fail(err, TB_ECORRUPT, "%s reads back other bytes than were written to it", path);
-	if (s->back.capacity > KEPT_MAX)
-		tb_buf_drop(&s->back);
 	return rc;
 }
 
