@@ -132,8 +132,6 @@ static tb_rc give_in_range(void *context, const tb_archived_event *event, tb_err
 static tb_rc walk_segment(tb_archive *archive, const Tb__Manifest *manifest, struct range *range, tb_err *err)
 {
 	tb_auto(tb_buf_drop) tb_buf plain = { 0 };
-	if (manifest->n_objects != 1)
-		return segment_failure(manifest, "it names no object, or several", manifest->from, err);
 	tb_rc rc = tb_archive_object(archive, manifest->objects[0], TB_CONTENT_SEGMENT, &plain, err);
 	if (rc != TB_ENOTFOUND && rc != TB_ECORRUPT)
 		return rc == TB_OK ? tb_segment_events(tb_buf_span(&plain), manifest, give_in_range, range, err) : rc;
@@ -151,8 +149,6 @@ static tb_rc walk_entry(tb_archive *archive, const char *stream, const tb_archiv
 	tb_rc rc = tb_archive_manifest(archive, stream, entry, arena, &manifest, hash, err);
 	if (rc != TB_OK)
 		return rc;
-	if (manifest->from > range->to)
-		return TB_OK;
 	if (manifest->from > range->from)
 		return tb_fail(err, TB_ECORRUPT, "events %llu..%llu of stream %s are in no segment of %s",
 		               tb_ull(range->from), tb_ull(manifest->from - 1), stream,

@@ -61,8 +61,6 @@ static tb_rc walk_segment(struct search *search, size_t index, struct found *fou
 	tb_rc rc = read_segment(search, index, &manifest, err);
 	if (rc != TB_OK)
 		return rc;
-	if (manifest->n_objects != 1)
-		return tb_fail(err, TB_ECORRUPT, "the manifest of segment %s isn't one of a segment", manifest->backup);
 	found->last = manifest->from - 1;
 	rc = tb_archive_object(search->plan->archive, manifest->objects[0], TB_CONTENT_SEGMENT, &plain, err);
 	if (rc == TB_OK)

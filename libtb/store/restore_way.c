@@ -23,11 +23,9 @@ static tb_rc read_row_sum(tb_restore_plan *plan, const Tb__Manifest *manifest, t
 	return rc;
 }
 
-static tb_rc fill_row(tb_restore_plan *plan, const Tb__Manifest *manifest, tb_segment_row *row, tb_err *err)
+/* One that could be read has one object, and sizes of names and hashes that fit. */
+static void fill_row(tb_restore_plan *plan, const Tb__Manifest *manifest, tb_segment_row *row)
 {
-	if (manifest->n_objects != 1 || manifest->objects[0]->name.len != TB_OBJECT_NAME ||
-	    (manifest->before.len != 0 && manifest->before.len != TB_HASH_SIZE))
-		return tb_fail(err, TB_ECORRUPT, "the manifest of segment %s isn't one of a segment", manifest->backup);
 	row->from = manifest->from;
 	row->to = manifest->to;
 	row->chain = manifest->chain;
@@ -42,7 +40,6 @@ static tb_rc fill_row(tb_restore_plan *plan, const Tb__Manifest *manifest, tb_se
 	row->rejected_count = manifest->n_rejected;
 	row->rejected = (uint64_t *)tb_arena_copy(plan->arena, tb_span_of(manifest->rejected, manifest->n_rejected *
 	                                          sizeof(*manifest->rejected))).data;
-	return TB_OK;
 }
 
 static tb_rc read_row(tb_restore_plan *plan, const tb_archive_entry *entry, tb_arena *arena, tb_segment_row *row,
@@ -53,10 +50,8 @@ static tb_rc read_row(tb_restore_plan *plan, const tb_archive_entry *entry, tb_a
 	if (rc != TB_OK)
 		return rc;
 	memcpy(row->id, entry->id, sizeof(row->id));
-	rc = fill_row(plan, manifest, row, err);
-	if (rc == TB_OK)
-		rc = read_row_sum(plan, manifest, arena, row, err);
-	return rc;
+	fill_row(plan, manifest, row);
+	return read_row_sum(plan, manifest, arena, row, err);
 }
 
 /* Numbers dense, the chain forward; and where two manifests are neighbours in it, the later one bears the other's
@@ -166,7 +161,7 @@ static tb_rc read_rows(tb_restore_plan *plan, tb_err *err)
 static tb_rc check_full(const tb_restore_plan *plan, tb_err *err)
 {
 	const Tb__Manifest *full = plan->full;
-	if (full->from == 0 || full->from > full->to + 1)
+	if (full->from == 0)
 		return tb_fail(err, TB_ECORRUPT, "backup %s can't be replayed from event %llu", full->backup,
 		               tb_ull(full->from));
 	if (plan->full_private->n_chunks != 0 && plan->full_private->n_chunks != full->n_objects)

@@ -14,8 +14,6 @@ static void add_objects(tb_check *check, const Tb__Manifest *manifest, uint32_t 
 {
 	for (size_t i = 0; i < manifest->n_objects; i++) {
 		const Tb__ObjectRef *object = manifest->objects[i];
-		if (object->name.len != TB_OBJECT_NAME)
-			continue; /* reading a manifest refuses it */
 		if (check->object_count == check->object_capacity) {
 			check->object_capacity = check->object_capacity ? 2 * check->object_capacity : 256;
 			check->objects = tb_realloc(check->objects, check->object_capacity * sizeof(*check->objects));
@@ -190,10 +188,9 @@ static void note_broken(tb_check *check, uint32_t index, tb_check_row *row, cons
 
 static void check_link(tb_check *check, uint32_t index, const tb_check_row *before, tb_check_row *row)
 {
-	if (before == NULL) {
-		if (row->chain == 1 && row->before_size != 0)
-			note_broken(check, index, row, "it is the first, but names one before it");
-	} else if (row->chain == before->chain) {
+	if (before == NULL)
+		return;
+	if (row->chain == before->chain) {
 		note_broken(check, index, row, "there are two with this number");
 	} else if (row->chain == before->chain + 1 &&
 	           (row->before_size != TB_HASH_SIZE || memcmp(row->before, before->hash, TB_HASH_SIZE) != 0)) {

@@ -256,7 +256,9 @@ struct repository {
 	size_t built_count;
 	uint64_t last; /* number */
 	uint8_t before[TB_HASH_SIZE];
-	int wrong_sums; /* for a collector that errs */
+	/* For a collector that errs, or lies: */
+	int wrong_sums, junk_private, no_private;
+	void (*lie)(Tb__Manifest *manifest, Tb__ManifestPrivate *private);
 };
 
 static inline void repository_open(struct repository *repository)
@@ -322,9 +324,6 @@ static inline void put_manifest(struct repository *repository, struct built *bui
 	tb_backup_id(type, NOW + built->chain * SECOND_NS, built->id);
 	private->sum = (ProtobufCBinaryData){ sizeof(sum.bytes), sum.bytes };
 	private->keys = model_keys(built->to);
-	size_t size = tb__manifest_private__pack(private, plain);
-	must(tb_seal(repository->sealer, TB_CONTENT_PRIVATE, tb_span_of(plain, size), &repository->keys.period, &box,
-	             name, &err));
 	manifest->format = TB_MANIFEST_FORMAT;
 	manifest->repository = (ProtobufCBinaryData){ TB_REPOSITORY_ID, repository->keys.repository };
 	manifest->stream = (char *)STREAM;
@@ -338,7 +337,13 @@ static inline void put_manifest(struct repository *repository, struct built *bui
 	manifest->time_from_ns = model_effective(built->from - 1);
 	manifest->time_to_ns = model_effective(built->to);
 	manifest->period = (ProtobufCBinaryData){ TB_PERIOD_ID, repository->keys.period.id };
-	manifest->private_box = (ProtobufCBinaryData){ box.size, box.data };
+	if (repository->lie != NULL)
+		repository->lie(manifest, private);
+	tb_span opened = tb_span_of(plain, tb__manifest_private__pack(private, plain));
+	must(tb_seal(repository->sealer, TB_CONTENT_PRIVATE, repository->junk_private ? tb_span_text("\xff") : opened,
+	             &repository->keys.period, &box, name, &err));
+	if (!repository->no_private)
+		manifest->private_box = (ProtobufCBinaryData){ box.size, box.data };
 	built->head = (tb_head){ .stream = STREAM, .chain = built->chain, .last = built->to, .made_ns = NOW };
 	must(tb_manifest_write(manifest, repository->keys.collector, &file, built->head.manifest_hash, &err));
 	tb_manifest_path(STREAM, built->to, type->name, built->id, built->path);

@@ -1,3 +1,4 @@
+#include "fault/fault_disk.h"
 #include "fault/repository_builder.h"
 
 #include "leaks.h"
@@ -204,6 +205,88 @@ Test(archive, a_missing_object_and_a_missing_segment_are_named)
 	seen.next = 1;
 	cr_assert_eq(tb_archive_events(archive, STREAM, 1, 60, see, &seen, &last, &err), TB_ECORRUPT);
 	cr_assert_not_null(strstr(err.text, "9..20"), "%s", err.text);
+	tb_archive_close(archive);
+}
+
+Test(archive, events_whose_segment_is_missing_are_damage_also_when_all_that_is_wanted_lies_in_it)
+{
+	tb_archive *archive = open_archive();
+	struct seen seen = { .next = 10 };
+	uint64_t last;
+	file_remove(&repository, repository.built[2].path);
+	cr_assert_eq(tb_archive_events(archive, STREAM, 10, 12, see, &seen, &last, &err), TB_ECORRUPT);
+	cr_assert_not_null(strstr(err.text, "10..20"), "%s", err.text);
+	tb_archive_close(archive);
+}
+
+Test(archive, a_head_under_another_name_is_noticed)
+{
+	tb_buf bytes = { 0 };
+	tb_head head;
+	file_read(&repository, "heads/book/00000000000000000010", &bytes);
+	file_write(&repository, "heads/book/00000000000000000011", tb_buf_span(&bytes));
+	tb_archive *archive = open_archive();
+	cr_assert_eq(tb_archive_head(archive, STREAM, &head, &err), TB_ECORRUPT);
+	cr_assert_not_null(strstr(err.text, "0011 isn't what its name says"), "%s", err.text);
+	tb_buf_drop(&bytes);
+	tb_archive_close(archive);
+}
+
+Test(archive, a_repository_that_can_not_be_listed_to_its_end_has_no_streams_to_tell_of)
+{
+	struct fault_disk fault;
+	tb_archive *archive;
+	char **names;
+	size_t count;
+	must(tb_disk_make_path(tb_disk_system(), file_of(&repository, "manifests/later"), &err));
+	fault_disk_init(&fault, tb_disk_system());
+	must(tb_archive_open(&fault.disk, repository.url, repository.keys.identity, NULL, &archive, &err));
+	fault_disk_fail(&fault, FAULT_LIST, 3, TB_EIO); /* behind "book" */
+	cr_assert_eq(tb_archive_streams(archive, &names, &count, &err), TB_EIO);
+	tb_archive_close(archive);
+	fault_disk_drop(&fault);
+}
+
+static tb_rc private_of_the_next(const tb_key *identity)
+{
+	struct built *built = add_segment(&repository, 2);
+	tb_archive *archive;
+	tb_arena *arena = tb_arena_new();
+	Tb__Manifest *manifest;
+	Tb__ManifestPrivate *private;
+	uint8_t hash[TB_HASH_SIZE];
+	tb_archive_entry entry = { .last = built->to, .type = tb_backup_type_find("SEGMENT") };
+	memcpy(entry.id, built->id, sizeof(entry.id));
+	must(tb_archive_open(tb_disk_system(), repository.url, identity, tb_key_public(repository.keys.instance), &archive,
+	                     &err));
+	must(tb_archive_manifest(archive, STREAM, &entry, arena, &manifest, hash, &err));
+	tb_rc rc = tb_archive_private(archive, manifest, arena, &private, &err);
+	cr_assert(rc == TB_OK || strstr(err.text, built->id) != NULL, "%s", err.text);
+	tb_arena_free(arena);
+	tb_archive_close(archive);
+	return rc;
+}
+
+Test(archive, the_private_part_opens_for_an_identity_alone)
+{
+	cr_assert_eq(private_of_the_next(repository.keys.identity), TB_OK);
+	cr_assert_eq(private_of_the_next(NULL), TB_EKEY);
+}
+
+Test(archive, a_private_part_that_is_no_message_is_damage)
+{
+	repository.junk_private = 1;
+	cr_assert_eq(private_of_the_next(repository.keys.identity), TB_ECORRUPT);
+}
+
+Test(archive, an_object_without_a_whole_name_is_not_looked_for)
+{
+	tb_archive *archive = open_archive();
+	uint8_t name[TB_OBJECT_NAME] = { 1 };
+	tb_buf plain = { 0 };
+	Tb__ObjectRef object = TB__OBJECT_REF__INIT;
+	object.name = (ProtobufCBinaryData){ TB_OBJECT_NAME - 1, name };
+	cr_assert_eq(tb_archive_object(archive, &object, TB_CONTENT_SEGMENT, &plain, &err), TB_ECORRUPT);
 	tb_archive_close(archive);
 }
 

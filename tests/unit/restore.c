@@ -163,6 +163,10 @@ Test(restore, a_wrong_call_is_refused_in_words)
 	options.stream = "other";
 	cr_assert_eq(tb_restore(&options, &restored, &err), TB_ENOTFOUND);
 	cr_assert_not_null(strstr(err.hint, STREAM));
+	options.stream = NULL;
+	cr_assert_eq(tb_restore(&options, &restored, &err), TB_EINVAL);
+	options = options_of((tb_moment)17, 0, "null:");
+	cr_assert_eq(tb_restore(&options, &restored, &err), TB_EINVAL);
 }
 
 Test(restore, another_identity_is_refused)
@@ -349,6 +353,25 @@ Test(restore, a_dry_run_says_what_would_be_read_and_writes_nothing)
 	cr_assert_eq(dry.bytes_read, real.bytes_read);
 	cr_assert_eq(dry.objects, real.objects);
 	cr_assert_str_eq(dry.backup, real.backup);
+	options = options_of(TB_AT_EVENT, 44, target); /* where the backup alone leads */
+	options.dry_run = 1;
+	must(tb_restore(&options, &dry, &err));
+	cr_assert_eq(dry.time_ns, model_effective(44));
+	cr_assert_eq(dry.events, 0);
+}
+
+Test(restore, a_bank_is_restored_to_a_path_that_ends_in_slashes)
+{
+	char target[300];
+	target_of(target, "lmdb:", "bank//");
+	tb_restore_options options = options_of(TB_AT_EVENT, 20, target);
+	tb_restored restored;
+	must(tb_restore(&options, &restored, &err));
+	options.force = 1;
+	options.event = 30;
+	must(tb_restore(&options, &restored, &err));
+	check_bank(target + 5, 30);
+	cr_assert_eq(names_in(below("out")), 1);
 }
 
 static void count_progress(void *context, const tb_restore_progress *progress)
@@ -521,6 +544,93 @@ Test(restore, a_manifest_of_another_history_breaks_the_chain)
 	tb_restored restored;
 	cr_assert_eq(tb_restore(&options, &restored, &err), TB_ECORRUPT);
 	cr_assert_not_null(strstr(err.text, "chain"), "%s", err.text);
+}
+
+/* Manifests that are signed and lie */
+
+static tb_rc restore_latest_backup(void)
+{
+	tb_restore_options options = options_of(TB_AT_BACKUP, 0, "null:");
+	tb_restored restored;
+	options.backup = repository.built[repository.built_count - 1].id;
+	return tb_restore(&options, &restored, &err);
+}
+
+static void replay_from_nothing(Tb__Manifest *manifest, Tb__ManifestPrivate *private)
+{
+	(void)private;
+	manifest->from = 0;
+}
+
+Test(restore, a_backup_that_names_no_event_to_be_replayed_from_is_refused)
+{
+	repository.lie = replay_from_nothing;
+	add_full(&repository, 61);
+	cr_assert_eq(restore_latest_backup(), TB_ECORRUPT);
+	cr_assert_not_null(strstr(err.text, "can't be replayed from event 0"), "%s", err.text);
+}
+
+static void describe_one_less(Tb__Manifest *manifest, Tb__ManifestPrivate *private)
+{
+	(void)manifest;
+	private->n_chunks--;
+}
+
+Test(restore, a_backup_that_describes_other_objects_than_it_names_is_refused)
+{
+	repository.lie = describe_one_less;
+	add_full(&repository, 61);
+	cr_assert_eq(restore_latest_backup(), TB_ECORRUPT);
+	cr_assert_not_null(strstr(err.text, "names 3 objects and describes 2"), "%s", err.text);
+}
+
+static void take_the_backups_number(Tb__Manifest *manifest, Tb__ManifestPrivate *private)
+{
+	(void)private;
+	manifest->chain = repository.built[7].chain;
+}
+
+Test(restore, a_segment_with_its_backups_number_breaks_the_chain)
+{
+	struct built last = repository.built[9];
+	roll_back(&repository, 8);
+	repository.built_count = 8;
+	repository.last = 44;
+	memcpy(repository.before, repository.built[7].head.manifest_hash, TB_HASH_SIZE);
+	repository.lie = take_the_backups_number;
+	add_segment(&repository, 16);
+	tb_restore_options options = options_of(TB_AT_EVENT, last.to, "null:");
+	tb_restored restored;
+	cr_assert_eq(tb_restore(&options, &restored, &err), TB_ECORRUPT);
+	cr_assert_not_null(strstr(err.text, "the chain of stream book is broken between backup"), "%s", err.text);
+}
+
+static void leave_out_the_sum(Tb__Manifest *manifest, Tb__ManifestPrivate *private)
+{
+	(void)manifest;
+	private->sum.len = 0;
+}
+
+Test(restore, without_a_recorded_sum_it_says_that_none_was_compared)
+{
+	repository.lie = leave_out_the_sum;
+	add_full(&repository, 61);
+	tb_restore_options options = options_of(TB_AT_EVENT, 60, "null:");
+	tb_restored restored;
+	must(tb_restore(&options, &restored, &err));
+	cr_assert(is_state(&restored, 60));
+	cr_assert_not(restored.sum_checked);
+}
+
+Test(restore, a_segment_without_a_private_part_is_laid_and_no_sum_compared)
+{
+	add_full(&repository, 61);
+	repository.no_private = 1;
+	add_segment(&repository, 2);
+	tb_restore_options options = options_of(TB_AT_EVENT, 62, "null:");
+	tb_restored restored;
+	must(tb_restore(&options, &restored, &err));
+	cr_assert(is_state(&restored, 62));
 }
 
 /* The state */
