@@ -2,7 +2,7 @@
 option(TB_COVERAGE "count the lines that are reached, with gcov" OFF)
 if(TB_COVERAGE)
   target_compile_options(tb_flags INTERFACE --coverage)
-  target_link_options(tb_flags INTERFACE --coverage)
+  target_link_options(tb_flags INTERFACE --coverage -Wl,-u,__gcov_dump)
 endif()
 
 option(TB_THREAD_SANITIZE "build everything with ThreadSanitizer" OFF)

@@ -124,7 +124,7 @@ tb_rc tb_index_run_remove(tb_event_index *index, tb_txn *txn, uint64_t id, tb_er
 		if (index->runs[i].id == id) {
 			index->run_count--;
 			memmove(&index->runs[i], &index->runs[i + 1], (index->run_count - i) * sizeof(*index->runs));
-			return TB_OK;
+			break;
 		}
 	return TB_OK;
 }

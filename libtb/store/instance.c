@@ -107,6 +107,7 @@ static void remove_made(struct making *making)
 {
 	static const char *const names[] = { "keys", "run", "banks", "outbox", "journal", "logs", "repository" };
 	tb_auto(tb_buf_drop) tb_buf path = { 0 };
+	making->disk->unlink(making->disk, below(&path, making->dir, "tb.yaml"), NULL);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		tb_disk_remove_tree(making->disk, below(&path, making->dir, names[i]), NULL);
 }

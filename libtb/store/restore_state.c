@@ -297,13 +297,10 @@ tb_rc tb_state_settle(tb_state *state, tb_err *err)
 
 /* Events */
 
-static tb_rc lay_deltas(tb_state *state, const tb_event *event, uint64_t number, tb_err *err)
+static void lay_deltas(tb_state *state, const tb_event *event)
 {
-	if (event->body.deltas.count > TB_DELTAS_MAX)
-		return tb_fail(err, TB_ECORRUPT, "event %llu has more than %u deltas", tb_ull(number), TB_DELTAS_MAX);
 	for (size_t i = 0; i < event->body.deltas.count; i++)
 		add_op(state, &event->body.deltas.items[i]);
-	return TB_OK;
 }
 
 static tb_rc lay_event(tb_state *state, const tb_event *event, const tb_archived_event *archived, tb_err *err)
@@ -313,7 +310,8 @@ static tb_rc lay_event(tb_state *state, const tb_event *event, const tb_archived
 		add_op(state, &event->body.delta);
 		return TB_OK;
 	case TB_EVENT_DELTAS:
-		return lay_deltas(state, event, archived->number, err);
+		lay_deltas(state, event);
+		return TB_OK;
 	case TB_EVENT_RESET:
 		return event->body.reset.commit ? commit_reset(state, archived->number, err)
 		                                : begin_reset(state, archived->epoch, err);

@@ -1,6 +1,7 @@
 /* What every tier promises, whatever it is made of: each claim is tried on each driver. */
 #include "store/tier.h"
 
+#include "fault/fault_disk.h"
 #include "unit/store_fixture.h"
 
 #include <sys/stat.h>
@@ -401,5 +402,43 @@ Test(tier, a_directory_removed_beneath_it_is_made_again)
 	tb_rc rc = tier->put(tier, "a/b", tb_span_text("bytes"), &err);
 	cr_assert(rc == TB_OK || rc == TB_EIO);
 	put(tier, "a/b", "bytes");
+	tb_tier_close(tier);
+}
+
+Test(tier, a_file_is_no_repository)
+{
+	tb_tier *tier;
+	must(tb_disk_write_file(tb_disk_system(), below("file"), tb_span_text("x"), 0, &err));
+	cr_assert_eq(tb_tier_open(tb_disk_system(), below("file"), 0, &tier, &err), TB_EINVAL);
+	cr_assert_not_null(strstr(err.text, "not a directory"), "%s", err.text);
+}
+
+Test(tier, what_goes_while_it_is_listed_does_not_show)
+{
+	struct fault_disk fault;
+	tb_auto(tb_buf_drop) tb_buf names = { 0 };
+	tb_tier *tier = fresh(0);
+	put(tier, "a", "x");
+	tb_tier_close(tier);
+	fault_disk_init(&fault, tb_disk_system());
+	must(tb_tier_open(&fault.disk, below("tier"), 0, &tier, &err));
+	fault_disk_fail(&fault, FAULT_SIZE, 1, TB_ENOTFOUND);
+	must(tier->list(tier, "", print_name, &names, &err));
+	cr_assert_str_eq(tb_buf_text(&names), "");
+	tb_tier_close(tier);
+	fault_disk_drop(&fault);
+}
+
+Test(tier, names_too_long_to_be_ours_are_damage)
+{
+	tb_auto(tb_buf_drop) tb_buf path = { 0 };
+	tb_auto(tb_buf_drop) tb_buf names = { 0 };
+	tb_tier *tier = fresh(0);
+	tb_buf_print(&path, "%s", below("tier"));
+	for (int i = 0; i < 10; i++)
+		tb_buf_print(&path, "/%060d", i);
+	must(tb_disk_make_path(tb_disk_system(), tb_buf_text(&path), &err));
+	cr_assert_eq(tier->list(tier, "", print_name, &names, &err), TB_ECORRUPT);
+	cr_assert_not_null(strstr(err.text, "longer than any"), "%s", err.text);
 	tb_tier_close(tier);
 }

@@ -267,7 +267,7 @@ static tb_rc in_a_child(tb_rc (*call)(void))
 	int status;
 	pid_t child = fork();
 	if (child == 0)
-		_exit((int)call());
+		child_exit((int)call());
 	cr_assert_eq(waitpid(child, &status, 0), child);
 	cr_assert(WIFEXITED(status), "the child crashed");
 	return (tb_rc)WEXITSTATUS(status);
@@ -391,3 +391,51 @@ Test(bank, under_a_limit_of_address_space_it_takes_less)
 	tb_bank_close(bank);
 }
 #endif
+
+static tb_rc grow(void)
+{
+	static char value[65536];
+	tb_bank *bank;
+	must(tb_bank_open(below("bank"), TB_BANK_WRITER, UINT64_C(64) << 20, &bank, &err));
+	tb_txn *txn = writing(bank);
+	for (int i = 0; i < 64; i++)
+		must(tb_txn_put(txn, db_of(txn, "large"), tb_span_of(&i, sizeof(i)), tb_span_of(value, sizeof(value)), &err));
+	put(txn, db_of(txn, "state"), "a", "2");
+	must(tb_txn_commit(txn, &err));
+	tb_bank_close(bank);
+	return TB_OK;
+}
+
+Test(bank, a_reader_follows_a_bank_that_grows_beyond_what_it_was_opened_with)
+{
+	tb_bank *bank;
+	must(tb_bank_open(below("bank"), TB_BANK_WRITER, 1 << 20, &bank, &err));
+	tb_txn *txn = writing(bank);
+	put(txn, db_of(txn, "state"), "a", "1");
+	must(tb_txn_commit(txn, &err));
+	tb_bank_close(bank);
+	must(tb_bank_open(below("bank"), TB_BANK_READONLY, 1 << 20, &bank, &err));
+	cr_assert_eq(in_a_child(grow), TB_OK);
+	txn = reading(bank);
+	cr_assert(holds(txn, db_of(txn, "state"), "a", "2"));
+	tb_txn_abort(txn);
+	tb_bank_close(bank);
+}
+
+Test(bank, what_another_process_made_is_opened_by_one_reader_at_a_time)
+{
+	tb_bank_close(bank_open(TB_BANK_WRITER));
+	tb_bank *bank = bank_open(TB_BANK_READONLY);
+	cr_assert_eq(in_a_child(grow), TB_OK);
+	tb_txn *first = reading(bank), *second = reading(bank);
+	tb_db db;
+	cr_assert(holds(first, db_of(first, "state"), "a", "2"));
+	cr_assert_eq(tb_txn_db(second, "state", &db, &err), TB_EBUSY);
+	cr_assert_eq(tb_txn_db(second, "large", &db, &err), TB_EBUSY);
+	tb_txn_abort(second);
+	tb_txn_abort(first);
+	second = reading(bank);
+	cr_assert(holds(second, db_of(second, "state"), "a", "2"));
+	tb_txn_abort(second);
+	tb_bank_close(bank);
+}

@@ -144,3 +144,17 @@ Test(catalog, what_was_aborted_was_not_recorded)
 	cr_assert(!has);
 	must(record("book", 1, 100, 2));
 }
+
+Test(catalog, a_head_that_is_not_one_is_damage)
+{
+	tb_db heads;
+	tb_head head, *all;
+	size_t count;
+	must(record("book", 1, 7, 1));
+	must(tb_txn_db(txn, "heads", &heads, &err));
+	must(tb_txn_put(txn, heads, tb_span_text("tape"), tb_span_text("short"), &err));
+	end();
+	cr_assert_eq(tb_catalog_head(below("storer"), "tape", &head, &err), TB_ECORRUPT);
+	cr_assert_eq(tb_catalog_heads(below("storer"), &all, &count, &err), TB_ECORRUPT);
+	must(tb_catalog_head(below("storer"), "book", &head, &err));
+}

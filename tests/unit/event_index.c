@@ -391,3 +391,28 @@ Test(event_index, a_damaged_run_is_refused_or_read)
 		each_flip(tb_buf_span(&whole), try_damaged, &damaging);
 	}
 }
+
+static void put_run(uint64_t id, uint64_t into, uint64_t level)
+{
+	uint8_t key[16], value[24];
+	tb_db runs;
+	tb_put64_be(key, STREAM);
+	tb_put64_be(key + 8, id);
+	tb_put64(value, 5);
+	tb_put64(value + 8, into);
+	tb_put64(value + 16, level);
+	must(tb_txn_db(txn, "index_runs", &runs, &err));
+	must(tb_txn_put(txn, runs, tb_span_of(key, 16), tb_span_of(value, 24), &err));
+}
+
+Test(event_index, a_merge_of_more_runs_than_are_merged_at_once_is_refused)
+{
+	int more;
+	for (uint64_t i = 0; i < 17; i++)
+		add(i * 5 + 1, i * 5 + 5);
+	for (uint64_t id = 1; id <= 17; id++)
+		put_run(id, 18, 0);
+	again(1);
+	cr_assert_eq(tb_event_index_merge(opened, txn, 50, &more, &err), TB_ECORRUPT);
+	cr_assert_not_null(strstr(err.text, "more than 16 runs"), "%s", err.text);
+}

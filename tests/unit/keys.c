@@ -1,5 +1,6 @@
 #include "store/keys.h"
 
+#include "fault/fault_disk.h"
 #include "store_fixture.h"
 
 #include <sodium.h>
@@ -354,4 +355,68 @@ Test(periods, each_recipient_opens_and_one_bad_wrap_does_not_hide_the_others)
 		tb_buf_drop(&wraps[i]);
 	}
 	tb_key_free(second);
+}
+
+Test(periods, a_recipient_that_is_no_key_is_refused_by_its_place)
+{
+	uint8_t recipients[2][TB_PUBLIC_KEY] = { { 0 } }, record[TB_PERIOD_RECORD];
+	tb_buf wraps[2] = { { 0 }, { 0 } };
+	memcpy(recipients[0], tb_key_public(keys.identity), TB_PUBLIC_KEY);
+	cr_assert_eq(tb_period_make(keys.instance, (const uint8_t(*)[TB_PUBLIC_KEY])recipients, 2, NOW, record, wraps, &err),
+	             TB_EKEY);
+	cr_assert_not_null(strstr(err.text, "recipient 2"), "%s", err.text);
+	tb_buf_drop(&wraps[0]);
+	tb_buf_drop(&wraps[1]);
+}
+
+Test(periods, a_wrap_of_another_repository_is_refused)
+{
+	tb_key *identity;
+	tb_keyring *keyring;
+	char path[TB_WRAP_PATH];
+	uint8_t other[TB_REPOSITORY_ID] = { 1 }, record[TB_PERIOD_RECORD];
+	tb_buf wrap = { 0 };
+	must(tb_key_make(TB_KEY_IDENTITY, other, keys.instance, NOW, &identity, &err));
+	const void *recipient = tb_key_public(identity);
+	must(tb_period_make(keys.instance, recipient, 1, NOW, record, &wrap, &err));
+	tb_period period;
+	must(tb_period_read(tb_span_of(record, TB_PERIOD_RECORD), tb_key_public(keys.instance), &period, &err));
+	tb_wrap_path(period.id, tb_key_public(identity), path);
+	cr_assert_eq(open_with(path, tb_buf_span(&wrap), identity, &keyring, &err), TB_EKEY);
+	cr_assert_not_null(strstr(err.text, "another repository"), "%s", err.text);
+	tb_buf_drop(&wrap);
+	tb_key_free(identity);
+}
+
+Test(periods, a_wrap_that_holds_another_periods_key_is_refused)
+{
+	tb_keyring *keyring;
+	uint8_t record[TB_PERIOD_RECORD];
+	tb_buf other = { 0 };
+	const void *recipient = tb_key_public(keys.identity);
+	must(tb_period_make(keys.instance, recipient, 1, NOW, record, &other, &err));
+	memcpy(other.data, keys.wrap.data, TB_PERIOD_RECORD);
+	cr_assert_eq(open_with(keys.wrap_path, tb_buf_span(&other), keys.identity, &keyring, &err), TB_EKEY);
+	cr_assert_not_null(strstr(err.text, "not this period's"), "%s", err.text);
+	tb_buf_drop(&other);
+}
+
+Test(keys, a_file_far_too_large_is_no_key)
+{
+	static uint8_t bytes[1 << 20];
+	tb_key *key;
+	write_private(below("large.key"), tb_span_of(bytes, sizeof(bytes)));
+	cr_assert_eq(tb_key_read(disk(), below("large.key"), TB_KEY_IDENTITY, &key, &err), TB_EKEY);
+	cr_assert_not_null(strstr(err.text, "far too large"), "%s", err.text);
+}
+
+Test(keys, one_that_can_not_be_written_whole_is_not_there)
+{
+	struct fault_disk fault;
+	fault_disk_init(&fault, disk());
+	fault_disk_fail(&fault, FAULT_SYNC, 1, TB_EIO);
+	cr_assert_eq(tb_key_write(&fault.disk, below("new.key"), keys.identity, &err), TB_EIO);
+	fault_disk_fail(&fault, 0, 0, TB_OK);
+	must(tb_key_write(&fault.disk, below("new.key"), keys.identity, &err)); /* never over another */
+	fault_disk_drop(&fault);
 }

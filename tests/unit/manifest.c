@@ -343,3 +343,13 @@ Test(repository, of_a_newer_format_or_damaged_is_told)
 		tb_tier_close(tier);
 	}
 }
+
+Test(head, one_that_was_signed_for_another_repository_is_refused)
+{
+	tb_head head = some_head(), again;
+	must(tb_head_write(&head, keys.collector, &file, &err));
+	file.data[64] ^= 1; /* of the repository's id */
+	tb_key_sign(keys.collector, tb_span_of(file.data, file.size - TB_SIGNATURE), file.data + file.size - TB_SIGNATURE);
+	cr_assert_eq(read_head(tb_buf_span(&file), &again, &err), TB_EKEY);
+	cr_assert_not_null(strstr(err.text, "of another repository"), "%s", err.text);
+}

@@ -633,6 +633,73 @@ Test(restore, a_segment_without_a_private_part_is_laid_and_no_sum_compared)
 	cr_assert(is_state(&restored, 62));
 }
 
+/* Places that can't be used */
+
+Test(restore, without_a_place_for_scratch_nothing_is_restored)
+{
+	tb_restore_options options = options_of(TB_AT_LATEST, 0, "null:");
+	tb_restored restored;
+	options.scratch = "/no/such/directory";
+	cr_assert_eq(tb_restore(&options, &restored, &err), TB_ENOTFOUND);
+	tb_state state;
+	cr_assert_eq(tb_state_open(&state, "/no/such/directory/state", &err), TB_ENOTFOUND);
+}
+
+static void put_a_file_there(void *context, const tb_restore_progress *progress)
+{
+	(void)progress;
+	must(tb_disk_write_file(tb_disk_system(), context, tb_span_text("mine"), 0, &err));
+}
+
+Test(restore, a_target_that_somebody_made_meanwhile_stays)
+{
+	char target[300];
+	target_of(target, "json:", "state.json");
+	tb_restore_options options = options_of(TB_AT_LATEST, 0, target);
+	tb_restored restored;
+	options.progress = put_a_file_there;
+	options.context = target + 5;
+	cr_assert_eq(tb_restore(&options, &restored, &err), TB_EBUSY);
+	cr_assert_eq(names_in(below("out")), 1, "and nothing is left beside it");
+}
+
+Test(restore, a_directory_that_can_not_be_moved_aside_stays)
+{
+	char target[300];
+	target_of(target, "lmdb:", "bank");
+	tb_restore_options options = options_of(TB_AT_EVENT, 20, target);
+	tb_restored restored;
+	must(tb_restore(&options, &restored, &err));
+	strcat(target, "/.");
+	options.force = 1;
+	options.event = 30;
+	cr_assert_neq(tb_restore(&options, &restored, &err), TB_OK);
+	check_bank(target + 5, 20);
+}
+
+Test(restore, an_event_whose_bytes_are_none_is_damage)
+{
+	tb_state state;
+	tb_archived_event event = { .number = 7, .canonical = tb_span_text("\xff") };
+	must(tb_state_open(&state, below("scratch/state"), &err));
+	cr_assert_eq(tb_state_event(&state, &event, &err), TB_ECORRUPT);
+	cr_assert_not_null(strstr(err.text, "event 7"), "%s", err.text);
+	tb_state_close(&state);
+	must(tb_disk_remove_tree(tb_disk_system(), below("scratch/state"), &err));
+}
+
+Test(restore, a_time_within_a_damaged_segment_is_not_guessed)
+{
+	tb_restore_options options = options_of(TB_AT_TIME, 0, "null:");
+	tb_restored restored;
+	options.time_ns = model_effective(15);
+	flip_bit(&repository, repository.built[2].objects[0], 1001);
+	cr_assert_eq(tb_restore(&options, &restored, &err), TB_ECORRUPT);
+	file_remove(&repository, repository.built[2].objects[0]);
+	cr_assert_eq(tb_restore(&options, &restored, &err), TB_ECORRUPT);
+	cr_assert_not_null(strstr(err.text, "payload missing"), "%s", err.text);
+}
+
 /* The state */
 
 Test(restore, more_deltas_than_are_kept_at_once_leave_the_last_of_each_key)
@@ -718,6 +785,23 @@ Test(restore_resets, every_event_restores_to_the_state_it_had)
 		must(tb_restore(&options, &restored, &err));
 		cr_assert(is_state(&restored, event), "event %d", (int)event);
 		cr_assert_eq(restored.sum_checked, event >= 7, "event %d", (int)event);
+	}
+}
+
+Test(restore_resets, a_way_that_ends_in_damage_leaves_nothing_to_the_next)
+{
+	for (size_t i = 0; i < repository.built_count; i++) {
+		tb_buf bytes = { 0 };
+		file_read(&repository, repository.built[i].objects[0], &bytes);
+		file_remove(&repository, repository.built[i].objects[0]);
+		for (uint64_t event = 44; event <= 60; event++) {
+			tb_restore_options options = options_of(TB_AT_EVENT, event, "null:");
+			tb_restored restored;
+			tb_rc rc = tb_restore(&options, &restored, &err);
+			cr_assert(rc == TB_OK ? is_state(&restored, event) : rc == TB_ECORRUPT, "event %d: %s", (int)event, err.text);
+		}
+		file_write(&repository, repository.built[i].objects[0], tb_buf_span(&bytes));
+		tb_buf_drop(&bytes);
 	}
 }
 

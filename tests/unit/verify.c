@@ -1,3 +1,4 @@
+#include "fault/fault_disk.h"
 #include "fault/repository_builder.h"
 
 #include "leaks.h"
@@ -413,4 +414,64 @@ Test(verify, any_single_file_that_goes_is_found)
 	}
 	run(1);
 	cr_assert_eq(finding_count, 0);
+}
+
+Test(verify, another_streams_remembered_head_is_left_alone)
+{
+	tb_bank *bank;
+	tb_txn *txn;
+	uint8_t hash[TB_HASH_SIZE] = { 1 };
+	Tb__ManifestFrame frame = TB__MANIFEST_FRAME__INIT;
+	frame.stream = (char *)"tape";
+	frame.path = frame.backup = (char *)"x";
+	frame.chain = frame.to = 1;
+	repository_remember(&repository, 10);
+	must(tb_bank_open(repository.catalog, TB_BANK_WRITER, 0, &bank, &err));
+	must(tb_bank_write(bank, &txn, &err));
+	must(tb_catalog_manifest(txn, &frame, hash, NOW, &err));
+	must(tb_txn_commit(txn, &err));
+	tb_bank_close(bank);
+	must(run_with(0, repository.catalog, NULL, NULL));
+	cr_assert_gt(verified.findings, 0);
+	must(run_with(0, repository.catalog, STREAM, NULL));
+	cr_assert_eq(verified.findings, 0);
+}
+
+Test(verify, a_backup_that_was_rolled_back_is_found_though_no_event_is_lost)
+{
+	repository_remember(&repository, 8);
+	roll_back(&repository, 7);
+	must(run_with(0, repository.catalog, NULL, NULL));
+	cr_assert_eq(verified.findings, 1);
+	cr_assert_str_eq(findings[0].code, "rolled back");
+}
+
+static tb_rc run_on(tb_disk *disk)
+{
+	tb_archive *archive;
+	must(tb_archive_open(disk, repository.url, NULL, tb_key_public(repository.keys.instance), &archive, &err));
+	tb_verify_options options = { .full = 1, .finding = take };
+	finding_count = 0;
+	tb_rc rc = tb_verify(archive, &options, &verified, &err);
+	tb_archive_close(archive);
+	return rc;
+}
+
+/* Whatever the disk can't read is a finding or the end, and never passed over. */
+Test(verify, a_disk_that_can_not_read_is_never_taken_for_a_whole_repository)
+{
+	struct fault_disk fault;
+	size_t found = 0;
+	fault_disk_init(&fault, tb_disk_system());
+	for (unsigned long nth = 1; nth < 60; nth++) {
+		fault_disk_fail(&fault, FAULT_READ, nth + 2, TB_EIO); /* behind those of opening */
+		tb_rc rc = run_on(&fault.disk);
+		if (fault.counted < nth + 2)
+			break;
+		cr_assert(rc != TB_OK || verified.findings > 0, "read %lu", nth);
+		for (size_t i = 0; i < finding_count; i++)
+			found += strstr(findings[i].detail, "the disk can't read it") != NULL;
+	}
+	cr_assert_gt(found, 0);
+	fault_disk_drop(&fault);
 }
