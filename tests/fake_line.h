@@ -16,6 +16,7 @@ static struct {
 	pthread_mutex_t lock;
 	model_broker model;
 	int away;          /* nobody answers */
+	int busy;          /* so many frames are not taken for now */
 	tb_rc refuse;      /* hello is refused so */
 	unsigned lose_one_in; /* 0: none */
 	unsigned chance;
@@ -58,9 +59,11 @@ int tb_line_connected(tb_line *line)
 
 tb_rc tb_line_send(tb_line *line, tb_span frame, tb_err *err)
 {
-	if (line->count == FAKE_TOLD_MAX)
-		return tb_fail(err, TB_EBUSY, "full");
 	pthread_mutex_lock(&fake.lock);
+	if (line->count == FAKE_TOLD_MAX || (fake.busy > 0 && fake.busy-- > 0)) {
+		pthread_mutex_unlock(&fake.lock);
+		return tb_fail(err, TB_EBUSY, "full");
+	}
 	tb_buf *told = &line->told[(line->at + line->count) % FAKE_TOLD_MAX];
 	if (!fake_lost() && model_event(&fake.model, frame, told) && !fake_lost()) {
 		line->count++;

@@ -67,7 +67,6 @@ tb_rc tb_topics_dial(const char *url, int interrupt_fd, tb_topics **ret_topics, 
 tb_rc tb_topics_add(tb_topics *topics, const char *prefix, tb_err *err);
 /* Next message into buf; topic is its text up to the NUL, body what follows. TB_ETIMEOUT, TB_EINTERRUPTED. */
 tb_rc tb_topics_next(tb_topics *topics, uint64_t timeout_ns, tb_buf *buf, tb_span *ret_topic, tb_span *ret_body, tb_err *err);
-int tb_topics_fd(tb_topics *topics); /* readable when one may be there */
 void tb_topics_close(tb_topics *topics);
 
 /* A server of requests, the broker's or small JSON ones: one question, one answer, several open at once. Callbacks run

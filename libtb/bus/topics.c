@@ -82,11 +82,6 @@ tb_rc tb_topics_next(tb_topics *topics, uint64_t timeout_ns, tb_buf *buf, tb_spa
 	return TB_OK;
 }
 
-int tb_topics_fd(tb_topics *topics)
-{
-	return topics->fd;
-}
-
 struct tb_line {
 	tb_socket *events;
 	char *events_url;

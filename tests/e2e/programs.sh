@@ -129,6 +129,23 @@ SCRIPT
 	ends_with 1 "is damaged at offset" tb-broker --dir "$instance"
 }
 
+# One that listens at addresses of hosts, too; and a worker of another host, which has nothing of the instance.
+from_elsewhere()
+{
+	local port=$((20000 + $$ * 3 % 20000)) worker
+	cp "$instance/tb.yaml" "$work/tb.yaml"
+	printf 'listen:\n  request: tcp://127.0.0.1:%d\n  events: tcp://127.0.0.1:%d\n  topics: tcp://127.0.0.1:%d\n' \
+		$port $((port + 1)) $((port + 2)) >>"$instance/tb.yaml"
+	serving && await 20 grep -q "listens at tcp://127.0.0.1:$((port + 2)) too" "$work/broker.log" || return
+	spawn tb-sealer --broker "tcp://127.0.0.1:$port" --key "$instance/keys/instance.pub" --bank "$work/bank" \
+		2>"$work/elsewhere.log"
+	worker=$spawned
+	await 20 grep -q started "$work/elsewhere.log" && ends "$worker" && wait "$worker"
+	local rc=$?
+	ends "$broker" && wait "$broker" && cp "$work/tb.yaml" "$instance/tb.yaml" && [ $rc -eq 0 ]
+}
+
+claim "a broker serves other hosts, too, and a worker there needs no instance" from_elsewhere
 claim "a broker serves" serving
 claim "a second one is told who serves already" is_refused_beside
 claim "workers say that their broker is away" is_away

@@ -418,6 +418,42 @@ static tb_span next_event(tb_inlet *inlet)
 	return message;
 }
 
+static const char *tcp_address(char *text, size_t size, int which)
+{
+	snprintf(text, size, "tcp://127.0.0.1:%d", 20000 + ((int)getpid() * 4 + which) % 20000);
+	return text;
+}
+
+Test(line, it_is_there_over_tcp_too)
+{
+	char events[64], topics[64];
+	tb_inlet *inlet;
+	tb_outlet *outlet;
+	tb_line *line;
+	cr_assert_eq(tb_inlet_listen(events_url, &inlet, NULL), TB_OK);
+	cr_assert_eq(tb_outlet_listen(topics_url, &outlet, NULL), TB_OK);
+	cr_assert_eq(tb_inlet_also(inlet, tcp_address(events, sizeof(events), 1), NULL), TB_OK);
+	cr_assert_eq(tb_outlet_also(outlet, tcp_address(topics, sizeof(topics), 2), NULL), TB_OK);
+	cr_assert_eq(tb_line_dial(events, topics, "durable/book", &line, NULL), TB_OK);
+	line_connect(line);
+	cr_assert_eq(tb_line_send(line, tb_span_text("a frame"), NULL), TB_OK);
+	cr_assert(tb_span_equal(next_event(inlet), tb_span_text("a frame")));
+	tb_line_close(line);
+	tb_inlet_close(inlet);
+	tb_outlet_close(outlet);
+}
+
+Test(line, an_address_that_is_none_is_refused_by_all)
+{
+	tb_inlet *inlet;
+	tb_outlet *outlet;
+	tb_line *line;
+	cr_assert_neq(tb_inlet_listen("nonsense", &inlet, NULL), TB_OK);
+	cr_assert_neq(tb_outlet_listen("nonsense", &outlet, NULL), TB_OK);
+	cr_assert_neq(tb_line_dial("nonsense", topics_url, "durable/book", &line, NULL), TB_OK);
+	cr_assert_neq(tb_line_dial(events_url, "nonsense", "durable/book", &line, NULL), TB_OK);
+}
+
 Test(line, frames_arrive_in_their_order)
 {
 	tb_inlet *inlet;

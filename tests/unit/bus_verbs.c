@@ -303,3 +303,16 @@ Test(address, one_that_no_socket_can_have_is_refused_with_a_hint)
 	cr_assert_eq(tb_bus_address(tb_buf_text(&dir), "broker", &url, &err), TB_EINVAL);
 	cr_assert(err.hint[0] != '\0');
 }
+
+Test(address, a_directory_whose_whole_path_is_too_long_is_refused)
+{
+	char dir[4090];
+	tb_auto(tb_buf_drop) tb_buf url = { 0 };
+	tb_err err;
+	memset(dir, 'x', sizeof(dir));
+	for (size_t i = 0; i < sizeof(dir); i += 100)
+		dir[i] = i == 0 ? 'x' : '/';
+	dir[sizeof(dir) - 1] = '\0';
+	cr_assert_eq(tb_bus_address(dir, "broker", &url, &err), TB_EINVAL);
+	cr_assert_not_null(strstr(err.text, "too long"), "%s", err.text);
+}

@@ -1,5 +1,6 @@
 #include "leaks.h"
 #include "wire/event.h"
+#include "wire/event_fields.h"
 #include "wire/frame.h"
 
 #include <criterion/criterion.h>
@@ -441,4 +442,39 @@ Test(event, each_delta_of_many_keeps_the_rules)
 	event.body.lost.from = 5;
 	event.body.lost.to = 4;
 	assert_refused(&event, "range", "lost.to");
+}
+
+static void assert_not_valid(const tb_event *event, const char *why)
+{
+	tb_err err = { 0 };
+	cr_assert_eq(tb_event_validate(event, NULL, &err), TB_EINVAL);
+	cr_assert_not_null(strstr(err.text, why), "%s", err.text);
+}
+
+Test(event, what_packing_fills_in_has_to_be_there)
+{
+	tb_event ghost = sample_ghost(), flip = sample_flip();
+	ghost.time_ns = flip.time_ns = 1;
+	ghost.body.ghost.pair = "A" ARROW "B->C";
+	assert_not_valid(&ghost, "the arrow ->");
+	flip.body.flip.confidence = 0.5;
+	flip.body.flip.flip_pattern = NULL;
+	assert_not_valid(&flip, "has a pattern");
+}
+
+Test(event, metadata_without_a_key_is_refused)
+{
+	tb_event ghost = sample_ghost();
+	tb_meta items[2] = { { .key = "b", .value = "1" }, { .key = NULL, .value = "2" } };
+	ghost.metadata = items;
+	ghost.metadata_count = 2;
+	assert_refused(&ghost, "missing", "metadata[1].key");
+}
+
+Test(event, a_character_has_the_length_that_it_says)
+{
+	const uint8_t bytes[] = "a\xc3\xa9";
+	cr_assert_eq(tb_utf8_step(bytes, bytes + 3), 1);
+	cr_assert_eq(tb_utf8_step(bytes + 1, bytes + 3), 2);
+	cr_assert_eq(tb_utf8_step(bytes + 1, bytes + 2), 0);
 }

@@ -301,3 +301,27 @@ Test(event_json, doubles_print_the_fewest_digits_that_read_back)
 		cr_assert_not_null(strstr(tb_buf_text(&printed), wanted), "%s", tb_buf_text(&printed));
 	}
 }
+
+Test(event_json, a_number_that_is_none_prints_as_null)
+{
+	tb_auto(tb_buf_drop) tb_buf line = { 0 };
+	tb_event event;
+	tb_event_default(&event, TB_EVENT_GHOST);
+	event.body.ghost.trigger = "t";
+	event.body.ghost.event_type = "ghost_trigger";
+	event.body.ghost.pair = "A" ARROW "B";
+	event.body.ghost.confidence = __builtin_nan("");
+	tb_event_place place = { .stream = "book" };
+	tb_event_to_json(&line, &event, &place);
+	cr_assert_not_null(strstr(tb_buf_text(&line), "\"confidence\":null"), "%s", tb_buf_text(&line));
+}
+
+Test(event_json, more_of_a_list_than_there_may_be_is_refused)
+{
+	tb_auto(tb_buf_drop) tb_buf line = { 0 };
+	tb_buf_print(&line, "{\"tags\":[");
+	for (int i = 0; i < 1000; i++)
+		tb_buf_print(&line, "%s\"t\"", i ? "," : "");
+	tb_buf_print(&line, "],\"delta\":{\"key\":\"k\",\"value\":\"v\"}}");
+	assert_refused(tb_buf_text(&line), "too many");
+}

@@ -255,3 +255,14 @@ Test(journal, a_callback_may_append_rotate_and_drop)
 	cr_assert_eq(told.count, 3);
 	cr_assert_eq(tb_journal_file_count(room.journal), 3);
 }
+
+Test(journal, a_directory_with_a_files_name_is_none_of_its_files)
+{
+	char path[128];
+	room_make();
+	append_well(1, 1, 10);
+	snprintf(path, sizeof(path), "%s/%016x.tbj", room.dir, 0x100000);
+	cr_assert_eq(tb_disk_make_path(tb_disk_system(), path, NULL), TB_OK);
+	room_open_well();
+	cr_assert_eq(tb_journal_file_count(room.journal), 1);
+}

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -591,4 +592,35 @@ Test(outbox, what_a_killed_process_accepted_is_there_dense_and_whole)
 		expect_held(outbox, opened.first, opened.last);
 		tb_outbox_close(outbox);
 	}
+}
+
+Test(outbox, what_is_no_plain_file_is_refused)
+{
+	tb_outbox *outbox;
+	tb_outbox_opened opened;
+	cr_assert_eq(mkfifo(path, 0600), 0);
+	cr_assert_eq(try_open(boot, &outbox, &opened), TB_EINVAL);
+}
+
+Test(outbox, a_ring_has_its_bounds)
+{
+	tb_outbox *outbox;
+	tb_outbox_opened opened;
+	cr_assert_eq(tb_outbox_open(path, "book", 4096, boot, &outbox, &opened, NULL), TB_EINVAL);
+	cr_assert_eq(tb_outbox_open(path, "book", (UINT64_C(1) << 40) + 1, boot, &outbox, &opened, NULL), TB_EINVAL);
+	cr_assert_eq(access(path, F_OK), -1);
+}
+
+Test(outbox, one_that_finds_no_room_leaves_nothing)
+{
+	char beside[128];
+	tb_outbox *outbox;
+	tb_outbox_opened opened;
+	struct rlimit limit = { 32768, 32768 };
+	snprintf(beside, sizeof(beside), "%s.new", path);
+	signal(SIGXFSZ, SIG_IGN);
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	cr_assert_neq(tb_outbox_open(path, "book", RING, boot, &outbox, &opened, NULL), TB_OK);
+	cr_assert_eq(access(path, F_OK), -1);
+	cr_assert_eq(access(beside, F_OK), -1);
 }

@@ -222,3 +222,51 @@ Test(outgoing, volatile_puts_wait_when_the_broker_is_full)
 	cr_assert_eq(fake.puts, 2);
 	tb_outgoing_free(outgoing);
 }
+
+Test(outgoing, a_bank_that_can_not_be_written_holds_no_queue)
+{
+	tb_bank_close(bank);
+	cr_assert_eq(tb_bank_open(dir, TB_BANK_READONLY, 1 << 24, &bank, NULL), TB_OK);
+	tb_outgoing *outgoing;
+	cr_assert_eq(tb_outgoing_open(bank, member, TB_GROUP_COLLECTOR, &outgoing, NULL), TB_EREFUSED);
+}
+
+static void put_record(const char *bytes, size_t size)
+{
+	tb_txn *txn;
+	tb_db db;
+	static const uint8_t first[8] = { 0, 0, 0, 0, 0, 0, 0, 1 };
+	cr_assert_eq(tb_bank_write(bank, &txn, NULL), TB_OK);
+	cr_assert_eq(tb_txn_db(txn, "outgoing", &db, NULL), TB_OK);
+	cr_assert_eq(tb_txn_put(txn, db, tb_span_of(first, 8), tb_span_of(bytes, size), NULL), TB_OK);
+	cr_assert_eq(tb_txn_commit(txn, NULL), TB_OK);
+}
+
+Test(outgoing, a_damaged_record_is_not_put)
+{
+	static const struct {
+		const char *bytes;
+		size_t size;
+	} rows[] = { { "abc", 3 }, { "\xff\0\0\0", 4 }, { "\1\0\0\0\xff", 5 } };
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		put_record(rows[i].bytes, rows[i].size);
+		tb_outgoing *outgoing = open_queue();
+		cr_assert_eq(flush(outgoing), TB_ECORRUPT);
+		tb_outgoing_free(outgoing);
+	}
+	cr_assert_eq(fake.puts, 0);
+}
+
+Test(outgoing, what_was_answered_and_then_forgotten_is_swept_without_complaint)
+{
+	tb_outgoing *outgoing = open_queue();
+	tb_outgoing_lease(outgoing, 5, 1);
+	queue(outgoing, 5, 10);
+	cr_assert_eq(flush(outgoing), TB_OK);
+	tb_txn *txn;
+	cr_assert_eq(tb_bank_write(bank, &txn, NULL), TB_OK);
+	cr_assert_eq(tb_outgoing_clear(outgoing, txn, NULL), TB_OK);
+	cr_assert_eq(tb_outgoing_sweep(outgoing, txn, NULL), TB_OK);
+	cr_assert_eq(tb_txn_commit(txn, NULL), TB_OK);
+	tb_outgoing_free(outgoing);
+}

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/disk.h"
+#include "bus/publisher_parts.h"
 #include "fake_line.h"
 #include "wire/event.h"
 
@@ -271,4 +272,54 @@ Test(publisher, goes_on_with_a_broker_that_starts_again_and_loses_a_third)
 	expect_durable();
 	tb_publisher_close(publisher);
 	cr_assert_eq(fake.model.durable, 3000);
+}
+
+Test(publisher, what_a_busy_line_does_not_take_goes_later)
+{
+	open_publisher();
+	pthread_mutex_lock(&fake.lock);
+	fake.busy = 3;
+	pthread_mutex_unlock(&fake.lock);
+	put_one();
+	expect_durable();
+	pthread_mutex_lock(&fake.lock);
+	cr_assert_eq(fake.busy, 0);
+	pthread_mutex_unlock(&fake.lock);
+	tb_publisher_close(publisher);
+}
+
+Test(publisher, large_events_go_too_and_their_memory_is_given_back)
+{
+	static char value[3 << 20];
+	options.outbox_size = 16 << 20;
+	fake.model.window_bytes = 8 << 20;
+	open_publisher();
+	for (int i = 0; i < 2; i++) {
+		cr_assert_eq(tb_publish_put(publisher, "k", 1, value, sizeof(value), NULL, NULL), TB_OK);
+		put_one();
+		expect_durable();
+	}
+	tb_publisher_close(publisher);
+	cr_assert_eq(fake.model.durable, 4);
+}
+
+static void *wait_for_it(void *result)
+{
+	*(tb_rc *)result = tb_publisher_wait(publisher, 0, TB_DURABLE, 3600 * TB_NS_PER_S, NULL);
+	return NULL;
+}
+
+Test(publisher, closing_ends_the_waits_for_it)
+{
+	pthread_t thread;
+	tb_rc rc = TB_OK;
+	open_publisher();
+	set_away(1);
+	put_one();
+	cr_assert_eq(pthread_create(&thread, NULL, wait_for_it, &rc), 0);
+	while (atomic_load(&publisher->waiters) == 0)
+		sched_yield();
+	tb_publisher_close(publisher);
+	pthread_join(thread, NULL);
+	cr_assert_eq(rc, TB_EINTERRUPTED);
 }

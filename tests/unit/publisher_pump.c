@@ -838,3 +838,18 @@ Test(pump, what_an_earlier_process_accepted_inside_a_reset_is_sent_as_that_and_w
 	now += 2 * MS;
 	expect_marked(9, 1, 0);
 }
+
+Test(pump, an_outbox_that_is_damaged_while_it_is_open_ends_it)
+{
+	accept_some(3);
+	cr_assert(say_hello());
+	FILE *file = fopen(path, "r+");
+	cr_assert_not_null(file);
+	cr_assert_eq(fseek(file, 8192 + 24, SEEK_SET), 0);
+	cr_assert_neq(fputc(0x5a, file), EOF);
+	fclose(file);
+	tb_frame frame;
+	tb_err failure;
+	cr_assert_not(send_next(&frame));
+	cr_assert_eq(tb_pump_failure(pump, &failure), TB_ECORRUPT);
+}
