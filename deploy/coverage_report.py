@@ -2,7 +2,8 @@
 """What gcov counted in a build, as rows; see deploy/coverage.
 
 tests/coverage-excuses.txt has an excuse a line: a glob of files, a regular expression in slashes of the source line, and
-the reason why no test has to reach such lines. A line is also excused when the statement that it goes on is.
+the reason why no test has to reach such lines. A line is also excused when the statement that it goes on is; with a '+'
+behind the expression, also what stands under such a line. An excuse that fits no line of any file is itself an error.
 """
 import collections
 import fnmatch
@@ -50,20 +51,59 @@ def read_excuses():
     excuses = []
     with open(os.path.join(ROOT, "tests/coverage-excuses.txt"), encoding="utf-8") as file:
         for text in file:
-            match = re.match(r"(\S+)\s+/(.*)/\s+(.+)", text)
+            match = re.match(r"(\S+)\s+/(.*)/(\+?)\s+(.+)", text)
             if match and not text.startswith("#"):
-                excuses.append((match[1], re.compile(match[2]), match[3]))
+                excuses.append((match[1], re.compile(match[2]), match[3] == "+"))
     return excuses
 
 
+def begin_of(source, index):
+    """Where the statement begins that the line goes on."""
+    while index > 0 and source[index - 1].rstrip()[-1:] in (",", "(", "+", "?", ":", "&", "|", "=", '"'):
+        index -= 1
+    return index
+
+
+def indent_of(line):
+    return len(line) - len(line.lstrip("\t"))
+
+
+def heads_of(source, index):
+    """The lines that it stands under, from the inside out."""
+    indent = indent_of(source[index])
+    while index > 0 and indent > 0:
+        index -= 1
+        if source[index].strip() and indent_of(source[index]) < indent:
+            indent = indent_of(source[index])
+            if source[index].strip() != "{":
+                yield begin_of(source, index)
+            else:
+                indent += 1  # a function's body: its head is the line above
+
+
 def excused(excuses, path, source, number):
-    begin = number - 1
-    while begin > 0 and source[begin - 1].rstrip()[-1:] in (",", "(", "+", "?", ":", "&", "|", "=", '"'):
-        begin -= 1
-    for glob, pattern, _ in excuses:
-        if fnmatch.fnmatch(path, glob) and (pattern.search(source[begin]) or pattern.search(source[number - 1])):
+    begin = begin_of(source, number - 1)
+    own = (source[begin], source[number - 1])
+    above = [source[head] for head in heads_of(source, begin)]
+    for glob, pattern, covers in excuses:
+        if fnmatch.fnmatch(path, glob) and any(pattern.search(line) for line in (*own, *(above if covers else ()))):
             return True
     return False
+
+
+def stale(excuses):
+    """Those that fit no line any more."""
+    sources = {}
+    for room in ROOMS:
+        for directory, _, names in os.walk(os.path.join(ROOT, room)):
+            for name in names:
+                if name.endswith(".c"):
+                    full = os.path.join(directory, name)
+                    with open(full, encoding="utf-8") as file:
+                        sources[os.path.relpath(full, ROOT)] = file.read().splitlines()
+    for glob, pattern, _ in excuses:
+        if not any(fnmatch.fnmatch(path, glob) and any(map(pattern.search, lines)) for path, lines in sources.items()):
+            yield "%s /%s/" % (glob, pattern.pattern)
 
 
 def main():
@@ -88,13 +128,20 @@ def main():
                                             len(missed) - len(left), len(left)))
         if with_lines:
             for line in left:
-                print("  %5d: %s" % (line, source[line - 1].strip()))
+                print("%s:%d: %s" % (path, line, source[line - 1].strip()))
     for path in never_run(counts):
         print("%-32s never ran" % path)
     print("%d of %d lines are reached (%.2f%%)" % (total["lines"] - total["missed"], total["lines"],
                                                   100 * (1 - total["missed"] / max(1, total["lines"]))))
+    gone = list(stale(excuses))
+    for text in gone:
+        print("an excuse fits no line any more, remove it from tests/coverage-excuses.txt: %s" % text)
+    if total["open"] > 0:
+        print("write a test for each line that no test reaches, or an excuse in tests/coverage-excuses.txt; "
+              "deploy/coverage --report --lines PATH shows them")
     print("%d uncovered lines without excuse" % total["open"])
+    return 1 if total["open"] > 0 or gone else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
