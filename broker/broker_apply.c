@@ -275,8 +275,10 @@ static tb_rc apply_epoch(tb_broker *broker, const tb_frame *frame, uint64_t offs
 	}
 	stream->epoch = epoch->epoch;
 	memset(stream->outbox, 0, TB_ID);
-	if (epoch->outbox.len == TB_ID)
+	if (epoch->outbox.len == TB_ID) {
 		memcpy(stream->outbox, epoch->outbox.data, TB_ID);
+		tb_outbox_note(stream, epoch->outbox.data, epoch->first, epoch->place);
+	}
 	epoch_add(stream, epoch->epoch, epoch->first);
 	return TB_OK;
 }

@@ -7,6 +7,22 @@ static ProtobufCBinaryData id_or_none(uint64_t generation, const uint8_t *id)
 	return generation != 0 ? tb_binary(id, TB_MEMBER_ID) : (ProtobufCBinaryData){ 0 };
 }
 
+static void outboxes_write(tb_arena *arena, tb_stream *stream, Tb__StreamState *state)
+{
+	if (stream->outbox_count > 0)
+		stream->outboxes[stream->outbox_count - 1].upto = stream->gathered;
+	state->outboxes = tb_arena_alloc(arena, stream->outbox_count * sizeof(*state->outboxes));
+	for (; state->n_outboxes < stream->outbox_count; state->n_outboxes++) {
+		const tb_outbox_known *known = &stream->outboxes[state->n_outboxes];
+		Tb__OutboxState *outbox = state->outboxes[state->n_outboxes] = tb_arena_alloc(arena, sizeof(*outbox));
+		tb__outbox_state__init(outbox);
+		outbox->id = tb_binary(known->id, TB_ID);
+		outbox->first = known->first;
+		outbox->place = known->place;
+		outbox->upto = known->upto;
+	}
+}
+
 static Tb__StreamState *stream_write(const tb_broker *broker, tb_stream *stream)
 {
 	tb_arena *arena = broker->turn;
@@ -35,6 +51,7 @@ static Tb__StreamState *stream_write(const tb_broker *broker, tb_stream *stream)
 		start->epoch = stream->epochs[i].epoch;
 		start->first = stream->epochs[i].first;
 	}
+	outboxes_write(arena, stream, state);
 	return state;
 }
 
@@ -103,6 +120,24 @@ static void copy_exactly(uint8_t *to, size_t size, ProtobufCBinaryData from)
 		memcpy(to, from.data, size);
 }
 
+static int outboxes_read(tb_stream *stream, const Tb__StreamState *state)
+{
+	if (state->n_outboxes > TB_OUTBOXES_KEPT)
+		return 0;
+	for (size_t i = 0; i < state->n_outboxes; i++) {
+		const Tb__OutboxState *outbox = state->outboxes[i];
+		if (outbox->id.len != TB_ID || outbox->first == 0 || outbox->place == 0 || outbox->upto > state->durable ||
+		    outbox->first > outbox->upto + 1 || outbox->place > TB_NUMBER_MAX)
+			return 0;
+		tb_outbox_known *known = &stream->outboxes[stream->outbox_count++];
+		memcpy(known->id, outbox->id.data, TB_ID);
+		known->first = outbox->first;
+		known->place = outbox->place;
+		known->upto = outbox->upto;
+	}
+	return 1;
+}
+
 static tb_rc stream_read(tb_broker *broker, const Tb__StreamState *state, tb_err *err)
 {
 	tb_rc rc = tb_stream_possible(broker, state->name, err);
@@ -128,6 +163,8 @@ static tb_rc stream_read(tb_broker *broker, const Tb__StreamState *state, tb_err
 		stream->epochs[i].first = state->epochs[i]->first;
 	}
 	stream->epoch_count = (uint32_t)state->n_epochs;
+	if (!outboxes_read(stream, state))
+		return tb_fail(err, TB_ECORRUPT, "what a checkpoint says of the outboxes of stream %s can't be", state->name);
 	return TB_OK;
 }
 

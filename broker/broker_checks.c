@@ -166,7 +166,7 @@ static tb_rc check_signals(tb_broker *broker, const tb_put *put, tb_frame *frame
 		tb_rc rc = tb_stream_possible(broker, TB_SIGNALS, err);
 		if (rc != TB_OK)
 			return rc;
-		tb_epoch_gather(broker, TB_SIGNALS, 1, 1, NULL);
+		tb_epoch_gather(broker, TB_SIGNALS, 1, 1, NULL, 0);
 		stream = tb_stream_named(broker, TB_SIGNALS);
 	}
 	uint64_t last = view_of(put, stream)->put_last, end = frame->first + frame->count - 1;

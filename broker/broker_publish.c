@@ -130,28 +130,6 @@ static int same_outbox(const tb_stream *stream, const Tb__HelloRequest *request)
 	return memcmp(stream->outbox, request->outbox.data, TB_ID) == 0;
 }
 
-static tb_rc check_numbers(const tb_stream *stream, const Tb__HelloRequest *request, tb_err *err)
-{
-	uint64_t known = stream != NULL ? stream->gathered : 0;
-	int holds = request->first > 0 && request->last >= request->first;
-	uint64_t next = request->first > 0 ? request->first : request->last + 1; /* the first that it can publish */
-	if (next > known + 1)
-		return tb_fail(err, TB_EUNSUPPORTED, "events %llu..%llu of stream %s are held by nobody; not in this version",
-		               (unsigned long long)known + 1, (unsigned long long)next - 1, request->stream);
-	if (stream == NULL || !holds || same_outbox(stream, request))
-		return TB_OK;
-	/* Another outbox: what it holds must be what the stream has, and not other events under the same numbers. */
-	if (request->last <= known && request->epoch > 0)
-		return TB_OK;
-	tb_fail(err, TB_EUNSUPPORTED,
-	        "the outbox holds events %llu..%llu of stream %s, which has gone on to %llu from another outbox; "
-	        "renumbering is not in this version",
-	        (unsigned long long)request->first, (unsigned long long)request->last, request->stream,
-	        (unsigned long long)known);
-	tb_hint(err, "publish from the outbox that the stream was published from last, or under another name");
-	return TB_EUNSUPPORTED;
-}
-
 /* An older process of the stream asks with the epoch it had. */
 static tb_rc check_epoch(const tb_stream *stream, const Tb__HelloRequest *request, tb_err *err)
 {
@@ -200,21 +178,24 @@ tb_rc tb_hello_decide(tb_broker *broker, tb_asking *ask, tb_span frames, tb_err 
 {
 	const Tb__HelloRequest *request = (const Tb__HelloRequest *)ask->request;
 	(void)frames;
+	tb_terms terms;
 	tb_rc rc = check_name(broker, request, err);
 	tb_stream *stream = rc == TB_OK ? tb_stream_named(broker, request->stream) : NULL;
 	if (rc == TB_OK)
 		rc = check_epoch(stream, request, err);
+	int opens = stream == NULL || request->take_over || request->epoch != stream->epoch || !same_outbox(stream, request) ||
+	            stream->outbox_count == 0;
 	if (rc == TB_OK)
-		rc = check_numbers(stream, request, err);
+		rc = opens ? tb_terms_find(broker, stream, request, &terms, err) : tb_terms_again(stream, request, err);
 	if (rc == TB_OK)
 		rc = check_room(broker, stream, request->stream, err);
 	if (rc == TB_OK)
 		rc = check_window(broker, stream, err);
 	if (rc != TB_OK || broker->no_room)
 		return rc; /* without room it is let in, and granted nothing */
-	if (stream == NULL || request->take_over || request->epoch != stream->epoch || !same_outbox(stream, request)) {
-		uint64_t first = stream != NULL ? stream->gathered + 1 : 1;
-		tb_epoch_gather(broker, request->stream, next_epoch(stream, request), first, request->outbox.data);
+	if (opens) {
+		const uint8_t *id = terms.renewed ? request->renewal.data : request->outbox.data;
+		tb_epoch_gather(broker, request->stream, next_epoch(stream, request), terms.first, id, terms.place);
 		stream = tb_stream_named(broker, request->stream);
 	}
 	window_grant(broker, stream);
@@ -232,6 +213,10 @@ int tb_hello_tell(tb_broker *broker, tb_asking *ask, int final)
 	reply.journal_id = tb_journal_name(broker);
 	reply.run_id = tb_run_name(broker);
 	if (ask->err.rc == TB_OK && ask->stream != NULL) {
+		const tb_outbox_known *outbox = &ask->stream->outboxes[ask->stream->outbox_count - 1];
+		reply.first = outbox->first;
+		reply.place = outbox->place;
+		reply.renewed = !same_outbox(ask->stream, (const Tb__HelloRequest *)ask->request);
 		reply.epoch = ask->stream->epoch;
 		reply.durable = ask->stream->durable;
 		reply.stored = ask->stream->stored;

@@ -6,6 +6,7 @@
  *   broker_files.c    the journal's files: rotation, room, what may be dropped
  *   broker_streams.c  streams, and what their publishers are told
  *   broker_publish.c  events, heartbeats, hello
+ *   broker_outboxes.c  what of an outbox has come, and under which numbers it goes on
  *   broker_ask.c      requests: reading, waiting, answering
  *   broker_put.c, broker_checks.c, broker_take.c, broker_fetch.c, broker_stat.c  the other verbs
  *   broker_leases.c   granting, lapsing, rejecting
@@ -26,7 +27,9 @@
 #define TB_STREAMS_MAX 4096u
 #define TB_STREAM_SLOTS 8192u
 #define TB_EPOCHS_KEPT 32u
+#define TB_OUTBOXES_KEPT 32u
 #define TB_ORDER_MAX 128u
+#define TB_NUMBER_MAX (UINT64_MAX / 4)
 #define TB_ID 16
 #define TB_SUM 32
 #define TB_SIGNALS "tb.signals"
@@ -49,6 +52,13 @@ enum tb_refusal {
 	TB_REFUSALS
 };
 
+/* What came of an outbox: its event at `place` is number `first` of the stream, and so on up to `upto`; of the present
+ * one up to the highest. Before that place is nothing that isn't in the stream. */
+typedef struct tb_outbox_known {
+	uint8_t id[TB_ID];
+	uint64_t first, place, upto;
+} tb_outbox_known;
+
 typedef struct tb_stream {
 	char *name;
 	char *topic; /* "durable/<name>" */
@@ -68,6 +78,8 @@ typedef struct tb_stream {
 	uint8_t member[TB_MEMBER_ID]; /* holder of its lease, when generation isn't 0 */
 	struct { uint64_t epoch, first; } epochs[TB_EPOCHS_KEPT];
 	uint32_t epoch_count;
+	tb_outbox_known outboxes[TB_OUTBOXES_KEPT]; /* the present one last */
+	uint32_t outbox_count;
 	tb_opens open; /* for the group that leases streams */
 	uint64_t order; /* offset of the open ORDER; 0: none */
 	char last_order[TB_ORDER_MAX + 1];
@@ -239,7 +251,20 @@ void tb_stream_tell_unknown(tb_broker *broker, uint64_t hash);
 void tb_tell_flush(tb_broker *broker);
 /* What was gathered of the streams is on disk. */
 void tb_streams_settle(tb_broker *broker);
-void tb_epoch_gather(tb_broker *broker, const char *name, uint64_t epoch, uint64_t first, const uint8_t *outbox);
+void tb_epoch_gather(tb_broker *broker, const char *name, uint64_t epoch, uint64_t first, const uint8_t *outbox,
+                     uint64_t place);
+
+/* broker_outboxes.c: what is known of the outboxes that a stream was published from */
+void tb_outbox_note(tb_stream *stream, const uint8_t *id, uint64_t first, uint64_t place);
+typedef struct tb_terms {
+	uint64_t first, place;
+	int renewed;
+} tb_terms;
+/* How the numbers of an outbox that opens go on. stream: NULL when there is none yet. TB_EUNSUPPORTED. */
+tb_rc tb_terms_find(const tb_broker *broker, const tb_stream *stream, const Tb__HelloRequest *request,
+                    tb_terms *ret_terms, tb_err *err);
+/* The same epoch again: does it still hold what comes next? */
+tb_rc tb_terms_again(const tb_stream *stream, const Tb__HelloRequest *request, tb_err *err);
 
 /* broker_publish.c */
 void tb_publishers_check(tb_broker *broker);

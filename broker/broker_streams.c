@@ -144,7 +144,8 @@ void tb_streams_settle(tb_broker *broker)
 	}
 }
 
-void tb_epoch_gather(tb_broker *broker, const char *name, uint64_t epoch, uint64_t first, const uint8_t *outbox)
+void tb_epoch_gather(tb_broker *broker, const char *name, uint64_t epoch, uint64_t first, const uint8_t *outbox,
+                     uint64_t place)
 {
 	Tb__Epoch message = TB__EPOCH__INIT;
 	message.stream = (char *)(uintptr_t)name;
@@ -152,5 +153,6 @@ void tb_epoch_gather(tb_broker *broker, const char *name, uint64_t epoch, uint64
 	message.first = first;
 	if (outbox != NULL)
 		message.outbox = tb_binary(outbox, TB_ID);
+	message.place = place;
 	tb_gather_message(broker, TB_KIND_EPOCH, &message.base);
 }

@@ -11,6 +11,8 @@ typedef struct model_broker {
 	uint32_t window_frames;
 	uint64_t window_bytes;
 	uint64_t stored_behind; /* stored follows durable at this distance */
+	uint64_t first, place; /* of the present epoch: the outbox's event at that place has that number */
+	uint64_t elsewhere;    /* so many of the durable ones behind that are not the outbox's */
 	void *self;
 	void (*accepted)(void *self, uint64_t number, tb_span event);
 } model_broker;
@@ -35,9 +37,18 @@ static inline void model_told(const model_broker *model, int again, int hello, t
 
 static inline void model_hello(model_broker *model, const Tb__HelloRequest *request, Tb__HelloReply *ret_reply)
 {
-	if (request->take_over || request->epoch != model->epoch)
-		model->epoch++;
 	tb__hello_reply__init(ret_reply);
+	if (request->take_over || request->epoch != model->epoch) {
+		uint64_t come = model->place == 0 ? 0 : model->place + model->durable - model->elsewhere - model->first;
+		model->epoch++;
+		model->first = model->durable + 1;
+		model->place = (come < request->ground ? come : request->ground) + 1;
+		model->elsewhere = 0;
+		ret_reply->renewed = come > request->ground;
+	}
+	ret_reply->journal_id = (ProtobufCBinaryData){ 16, (uint8_t *)(uintptr_t)"the one journal." };
+	ret_reply->first = model->first;
+	ret_reply->place = model->place;
 	ret_reply->run_id = (ProtobufCBinaryData){ 16, model->run_id };
 	ret_reply->epoch = model->epoch;
 	ret_reply->durable = model->durable;

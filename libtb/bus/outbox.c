@@ -2,10 +2,10 @@
 
 #include <assert.h>
 
-uint64_t outbox_record_check(uint64_t number, uint32_t flags, tb_span payload)
+uint64_t outbox_record_check(uint64_t place, uint32_t flags, tb_span payload)
 {
 	uint8_t bytes[24];
-	tb_put64(bytes, number);
+	tb_put64(bytes, place);
 	tb_put32(bytes + 8, (uint32_t)payload.size);
 	tb_put32(bytes + 12, flags);
 	tb_put64(bytes + 16, tb_check64(payload.data, payload.size));
@@ -30,14 +30,26 @@ const uint8_t *tb_outbox_id(const tb_outbox *outbox)
 	return outbox->head + 8;
 }
 
+uint64_t tb_outbox_shift(const tb_outbox *outbox)
+{
+	return atomic_load_explicit(&outbox->shift, memory_order_relaxed);
+}
+
 uint64_t tb_outbox_last(const tb_outbox *outbox)
 {
-	return atomic_load_explicit(&outbox->last, memory_order_acquire);
+	return atomic_load_explicit(&outbox->last, memory_order_acquire) + tb_outbox_shift(outbox);
 }
 
 uint64_t tb_outbox_first(const tb_outbox *outbox)
 {
-	return atomic_load_explicit(&outbox->first, memory_order_acquire);
+	return atomic_load_explicit(&outbox->first, memory_order_acquire) + tb_outbox_shift(outbox);
+}
+
+/* 0: before all that it accepted. */
+static uint64_t place_of(const tb_outbox *outbox, uint64_t number)
+{
+	uint64_t shift = tb_outbox_shift(outbox);
+	return number > shift ? number - shift : 0;
 }
 
 uint64_t tb_outbox_used(const tb_outbox *outbox)
@@ -124,11 +136,11 @@ uint64_t tb_outbox_commit(tb_outbox *outbox, size_t size, tb_reset_step step)
 {
 	assert(size > 0);
 	uint8_t *record = outbox->ring + outbox->place;
-	uint64_t number = atomic_load_explicit(&outbox->last, memory_order_relaxed) + 1;
+	uint64_t place = atomic_load_explicit(&outbox->last, memory_order_relaxed) + 1;
 	uint64_t need = outbox_record_size(size);
 	uint32_t flags = move_flags(outbox, step);
-	tb_put64(record + 8, number);
-	tb_put64(record + 16, outbox_record_check(number, flags, tb_span_of(record + OUTBOX_RECORD, size)));
+	tb_put64(record + 8, place);
+	tb_put64(record + 16, outbox_record_check(place, flags, tb_span_of(record + OUTBOX_RECORD, size)));
 	outbox->at += need;
 	outbox->place += need;
 	if (outbox->place == outbox->size)
@@ -137,9 +149,9 @@ uint64_t tb_outbox_commit(tb_outbox *outbox, size_t size, tb_reset_step step)
 		outbox_store(outbox->ring + outbox->place, 0);
 	outbox_store(record, size | (uint64_t)flags << 32);
 	atomic_store_explicit(&outbox->end, outbox->at, memory_order_release);
-	atomic_store_explicit(&outbox->last, number, memory_order_release);
-	outbox_write_hint(outbox, number);
-	return number;
+	atomic_store_explicit(&outbox->last, place, memory_order_release);
+	outbox_write_hint(outbox, place);
+	return place + tb_outbox_shift(outbox);
 }
 
 /* The reader's side */
@@ -169,7 +181,7 @@ int outbox_record_at(tb_outbox *outbox, uint64_t at, uint64_t end, outbox_record
 
 int outbox_record_whole(const outbox_record *record)
 {
-	return tb_get64(record->payload.data - 8) == outbox_record_check(record->number, record->flags, record->payload);
+	return tb_get64(record->payload.data - 8) == outbox_record_check(record->place, record->flags, record->payload);
 }
 
 static tb_rc fail_overwritten(uint64_t number, tb_err *err)
@@ -190,19 +202,19 @@ tb_rc tb_outbox_read(tb_outbox *outbox, uint64_t number, uint64_t *cursor, tb_sp
 	uint64_t end = atomic_load_explicit(&outbox->end, memory_order_acquire);
 	uint64_t tail = atomic_load_explicit(&outbox->tail, memory_order_relaxed);
 	int steps_on = *cursor != 0 && *cursor >= tail;
-	uint64_t at = steps_on ? *cursor : tail;
-	for (uint64_t reached = steps_on ? number : first;; reached++) {
+	uint64_t at = steps_on ? *cursor : tail, wanted = place_of(outbox, number);
+	for (uint64_t reached = steps_on ? wanted : place_of(outbox, first);; reached++) {
 		outbox_record record;
-		if (!outbox_record_at(outbox, at, end, &record) || record.number != reached)
-			return fail_overwritten(reached, err);
+		if (!outbox_record_at(outbox, at, end, &record) || record.place != reached)
+			return fail_overwritten(number, err);
 		at = record.next;
-		if (reached < number)
+		if (reached < wanted)
 			continue;
 		if (!outbox_record_whole(&record))
 			return fail_overwritten(number, err);
 		*cursor = at;
 		*ret_payload = record.payload;
-		*ret_flags = record.flags;
+		*ret_flags = record.flags | (reached == outbox->apart ? TB_EVENTS_APART : 0);
 		return TB_OK;
 	}
 }
@@ -235,16 +247,17 @@ static void let_go(tb_outbox *outbox, uint64_t first, uint64_t tail)
 
 void tb_outbox_mark(tb_outbox *outbox, uint64_t durable, uint64_t stored)
 {
-	uint64_t last = tb_outbox_last(outbox);
+	uint64_t last = atomic_load_explicit(&outbox->last, memory_order_acquire);
 	uint64_t end = atomic_load_explicit(&outbox->end, memory_order_acquire);
-	uint64_t first = tb_outbox_first(outbox);
+	uint64_t first = atomic_load_explicit(&outbox->first, memory_order_relaxed);
+	uint64_t durable_place = place_of(outbox, durable), stored_place = place_of(outbox, stored);
 	uint64_t tail = atomic_load_explicit(&outbox->tail, memory_order_relaxed);
 	uint64_t wanted = atomic_load_explicit(&outbox->wanted, memory_order_relaxed);
 	uint64_t kept_max = wanted > outbox->size / 2 ? outbox->size - wanted : outbox->size / 2;
 	int changed = durable != outbox->durable || stored != outbox->stored;
 	outbox_record record;
-	while (first <= last && first <= durable && (first <= stored || end - tail > kept_max) &&
-	       outbox_record_at(outbox, tail, end, &record) && record.number == first) {
+	while (first <= last && first <= durable_place && (first <= stored_place || end - tail > kept_max) &&
+	       outbox_record_at(outbox, tail, end, &record) && record.place == first) {
 		tail = record.next;
 		first++;
 		changed = 1;
@@ -257,12 +270,17 @@ void tb_outbox_mark(tb_outbox *outbox, uint64_t durable, uint64_t stored)
 	let_go(outbox, first, tail);
 }
 
-void tb_outbox_begin_at(tb_outbox *outbox, uint64_t next_number)
+void outbox_drop_before(tb_outbox *outbox, uint64_t place)
 {
-	assert(next_number > tb_outbox_last(outbox));
-	outbox->durable = next_number - 1;
-	atomic_store_explicit(&outbox->end, outbox->at, memory_order_release);
-	atomic_store_explicit(&outbox->last, next_number - 1, memory_order_release);
-	let_go(outbox, next_number, outbox->at);
-	outbox_write_hint(outbox, next_number - 1);
+	uint64_t first = atomic_load_explicit(&outbox->first, memory_order_relaxed);
+	uint64_t tail = atomic_load_explicit(&outbox->tail, memory_order_relaxed);
+	uint64_t end = atomic_load_explicit(&outbox->end, memory_order_acquire);
+	outbox_record record;
+	if (first >= place)
+		return;
+	while (first < place && outbox_record_at(outbox, tail, end, &record) && record.place == first) {
+		tail = record.next;
+		first++;
+	}
+	let_go(outbox, first, tail);
 }

@@ -2,29 +2,37 @@
  *
  * File: one page of head, two slots of marks and a hint, then the ring.
  *      0 head: 8 bytes "TBOUT\0\0\1"; 16 bytes outbox id; u64 ring size; u64 time made; 16 bytes boot id of the last
- *        opening; u64 epoch of the last opening; u64 unsettled; u64 size of the name, name (≤ 128); zeros;
- *        at 504 u64 check over 0..503; zeros. Written by one system call, so that no killed process leaves half of one,
- *        and all that changes lies in one sector, so that no power cut does.
- *   4096 marks, slot 0: u64 sequence; u64 first number held; u64 its ring position; u64 durable; u64 stored;
+ *        opening; u64 epoch that the broker gave last; u64 unsettled; u64 shift; u64 apart; 16 bytes id of the broker's
+ *        journal; u64 size of the name, name (≤ 128); zeros; at 504 u64 check over 0..503; zeros. Written by one system
+ *        call, so that no killed process leaves half of one, and all that changes lies in one sector, so that no power cut
+ *        does.
+ *   4096 marks, slot 0: u64 sequence; u64 first place held; u64 its ring position; u64 durable number; u64 stored number;
  *        u64 check over the five
  *   4608 marks, slot 1: the same; the valid slot with the higher sequence counts. Both are renewed, one after the
  *        other, before the writer may use the room that they let go of: either one alone tells the truth.
- *   5120 hint: u64 last number, u64 check over it. Two plain stores behind each commit, so it may be torn or one
+ *   5120 hint: u64 last place, u64 check over it. Two plain stores behind each commit, so it may be torn or one
  *        behind, never ahead: a valid hint beyond what was found on the same boot means that records were damaged.
  *   8192 ring
  * Ring positions only grow; position modulo ring size is the place. A record, 8-aligned, never wraps:
  *      0 u32 size of the payload, not 0 (0xffffffff: skip to the end of the ring)
  *      4 u32 flags, as frames of events bear them (wire/frame.h): 1 inside a reset, 2 the first of an opening
- *      8 u64 number     16 u64 check over number, u32 size, u32 flags and the payload's own check
+ *      8 u64 place      16 u64 check over place, u32 size, u32 flags and the payload's own check
  *     24 payload: canonical bytes
  * The writer fills a record in completely, its first eight bytes last; the eight bytes behind the newest record are zero
  * unless the ring is full. On opening, records are followed from the first mark while each is whole and bears the next
- * number: a process that died in the middle of one leaves no trace of it. The free part may hold anything.
+ * place: a process that died in the middle of one leaves no trace of it. The free part may hold anything.
+ *
+ * A record's place is the count of events that this outbox accepted: 1, 2, 3 …, and never changes. Its number in the stream
+ * is place + shift. The broker decides the shift at each opening, as the stream may have gone on elsewhere, and knows by
+ * place what it has of each outbox: so what was accepted and not delivered takes new numbers, once, and what was delivered
+ * is never sent again. What it has from before the shift's last change is let go; the event at place `apart` is the first
+ * behind it, and doesn't go on from what stands before it in the stream.
  *
  * After a crash of the process the pages are intact (the kernel has them). After another boot any subset of them may be
- * missing: what follows the durable number is then unknown ground. `unsettled` says so: 1 + the highest number that is
- * not in doubt: 1 in a new outbox, whose stream may be known to the broker already, and 1 + the last number found at
- * the first opening after another boot; 0 once the broker has confirmed how the numbers go on. */
+ * missing: records end at the first that isn't whole, and what stands behind it is wiped. `unsettled` is 1 + the last place
+ * at the first opening that the broker hasn't answered yet, and 0 once it has: places above were accepted meanwhile. When
+ * the broker has more of this outbox than the places below it, the file is an older copy, or lost its end with the power:
+ * the broker's are others than those above, so the outbox takes another id, under which they are all new. */
 #ifndef TB_BUS_OUTBOX_H
 #define TB_BUS_OUTBOX_H
 
@@ -37,8 +45,8 @@ typedef struct tb_outbox tb_outbox;
 typedef struct tb_outbox_opened {
 	int made;                 /* it is new */
 	int other_boot;           /* last opened before the host's last boot */
-	int unsettled;            /* the broker has not confirmed yet how numbers go on behind `ground` */
-	uint64_t ground;          /* when unsettled */
+	int unsettled;            /* the broker hasn't answered an earlier opening: numbers behind `ground` may change */
+	uint64_t ground;          /* the last number that was accepted in an opening which the broker had answered */
 	uint64_t first, last;     /* numbers held: first..last; last = first - 1 when none */
 	uint64_t durable, stored; /* as marked last */
 } tb_outbox_opened;
@@ -51,11 +59,22 @@ void tb_outbox_close(tb_outbox *outbox);
 
 const uint8_t *tb_outbox_id(const tb_outbox *outbox); /* 16 bytes */
 uint64_t tb_outbox_epoch(const tb_outbox *outbox);
-/* The broker has answered: its epoch, and numbers are not in doubt any more. */
-tb_rc tb_outbox_settle(tb_outbox *outbox, uint64_t epoch, tb_err *err);
-/* An outbox that holds nothing undelivered, of a stream that the broker knows further: the next number. Reader's side,
- * while the writer is kept out. */
-void tb_outbox_begin_at(tb_outbox *outbox, uint64_t next_number);
+uint64_t tb_outbox_shift(const tb_outbox *outbox); /* an event's number less its place; any thread */
+const uint8_t *tb_outbox_journal(const tb_outbox *outbox); /* 16 bytes, zeros when it knows none */
+
+typedef struct tb_outbox_terms {
+	uint64_t epoch;
+	uint64_t first, place;     /* the event at that place has that number; those before it are delivered */
+	const uint8_t *journal_id; /* 16 bytes */
+	const uint8_t *renewal;    /* 16 bytes: the id from now on; NULL: it stays */
+} tb_outbox_terms;
+/* The broker has answered. Reader's side, while the writer is kept out: numbers may change. Nothing may be sent under these
+ * terms before tb_outbox_sync, as a power cut would bring the former ones back. */
+tb_rc tb_outbox_settle(tb_outbox *outbox, const tb_outbox_terms *terms, tb_err *err);
+tb_rc tb_outbox_sync(tb_outbox *outbox, tb_err *err);
+/* Another process publishes the stream, perhaps from a copy: what it accepts from there on isn't what is held here behind
+ * `number`. */
+tb_rc tb_outbox_doubt(tb_outbox *outbox, uint64_t number, tb_err *err);
 
 /* Writer's side: one thread. Room for size bytes, then commit gives it the next number. TB_EFULL: nothing was taken, the
  * reader is told to let go of durable ones. TB_EINVAL: larger than half the ring. The payload is written in place

@@ -25,7 +25,10 @@ enum head_at {
 	AT_BOOT = 40,
 	AT_EPOCH = 56,
 	AT_UNSETTLED = 64,
-	AT_NAME = 72,
+	AT_SHIFT = 72,
+	AT_APART = 80,
+	AT_JOURNAL = 88,
+	AT_NAME = 104,
 	AT_CHECK = 504,
 	AT_ZEROS = 512,
 };
@@ -94,7 +97,8 @@ static tb_rc check_head(const struct opening *opening)
 		return damaged(opening, "the check over its head does not hold");
 	uint64_t ring = tb_get64(head + AT_RING);
 	uint64_t name = tb_get64(head + AT_NAME);
-	if (ring < RING_MIN || ring > RING_MAX || ring % PAGE != 0 || name > NAME_MAX_SIZE)
+	if (ring < RING_MIN || ring > RING_MAX || ring % PAGE != 0 || name > NAME_MAX_SIZE ||
+	    tb_get64(head + AT_SHIFT) > UINT64_MAX / 4 || tb_get64(head + AT_UNSETTLED) > UINT64_MAX / 2)
 		return damaged(opening, "its head is not possible");
 	if (name == strlen(opening->stream) && memcmp(head + AT_NAME + 8, opening->stream, name) == 0)
 		return TB_OK;
@@ -277,7 +281,9 @@ static tb_rc read_marks(struct opening *opening)
 	outbox->tail = tb_get64(marks + AT_POSITION);
 	outbox->durable = tb_get64(marks + AT_DURABLE);
 	outbox->stored = tb_get64(marks + AT_STORED);
-	if (outbox->first == 0 || outbox->first > UINT64_MAX / 2 || outbox->tail % 8 != 0 ||
+	outbox->shift = tb_get64(outbox->head + AT_SHIFT);
+	outbox->apart = tb_get64(outbox->head + AT_APART);
+	if (outbox->first == 0 || outbox->first > UINT64_MAX / 4 || outbox->tail % 8 != 0 ||
 	    outbox->tail > UINT64_MAX / 2 || outbox->durable >= UINT64_MAX / 2)
 		return damaged(opening, "its marks are not possible");
 	return TB_OK;
@@ -286,19 +292,28 @@ static tb_rc read_marks(struct opening *opening)
 static void follow_records(tb_outbox *outbox)
 {
 	uint64_t at = outbox->tail;
-	uint64_t number = outbox->first;
+	uint64_t place = outbox->first;
 	outbox_record record;
-	while (outbox_record_at(outbox, at, outbox->tail + outbox->size, &record) && record.number == number &&
+	while (outbox_record_at(outbox, at, outbox->tail + outbox->size, &record) && record.place == place &&
 	       outbox_record_whole(&record)) {
 		at = record.next;
-		number++;
+		place++;
 	}
-	outbox->last = number - 1;
+	outbox->last = place - 1;
 	outbox->at = at;
 	outbox->end = at;
 	outbox->place = at % outbox->size;
 	outbox->tail_seen = outbox->tail;
 	outbox->flags = TB_EVENTS_APART;
+}
+
+void outbox_wipe_free(tb_outbox *outbox)
+{
+	uint64_t free_bytes = outbox->size - (outbox->at - outbox->tail);
+	uint64_t before_end = outbox->size - outbox->place;
+	uint64_t here = free_bytes < before_end ? free_bytes : before_end;
+	memset(outbox->ring + outbox->place, 0, here);
+	memset(outbox->ring, 0, free_bytes - here);
 }
 
 /* What stands behind the newest record must not look like one. */
@@ -311,31 +326,43 @@ static void end_records(tb_outbox *outbox)
 static tb_rc check_hint(struct opening *opening)
 {
 	const uint8_t *hint = opening->outbox->map + OUTBOX_HINT;
-	uint64_t last = tb_outbox_last(opening->outbox);
+	uint64_t last = opening->outbox->last;
 	uint64_t hinted = tb_get64(hint);
 	if (tb_get64(hint + 8) != outbox_hint_check(hinted) || hinted <= last)
-		return opening->outbox->durable <= last ? TB_OK : damaged(opening, "it lacks events that it had delivered");
+		return opening->outbox->durable <= tb_outbox_last(opening->outbox) ? TB_OK : damaged(opening, "it lacks events that it had delivered");
 	tb_auto(tb_buf_drop) tb_buf what = { 0 };
 	tb_buf_print(&what, "event %llu is not what was written there, and %llu follow it", (unsigned long long)last + 1,
 	             (unsigned long long)(hinted - last - 1));
 	return damaged(opening, tb_buf_text(&what));
 }
 
-/* After another boot the broker may have what the file lost: numbers go on behind what it is known to have. The hint of
- * the time before says nothing any more. */
+/* The broker has what the file lost with the power, and all that it didn't: numbers go on behind that. */
 static void skip_lost(tb_outbox *outbox)
 {
-	if (outbox->durable > outbox->last)
-		tb_outbox_begin_at(outbox, outbox->durable + 1);
-	outbox_write_hint(outbox, tb_outbox_last(outbox));
+	if (outbox->durable <= tb_outbox_last(outbox))
+		return;
+	outbox->shift = outbox->durable - outbox->last;
+	outbox->apart = outbox->last + 1;
+	tb_put64(outbox->head + AT_SHIFT, outbox->shift);
+	tb_put64(outbox->head + AT_APART, outbox->apart);
 }
 
-static tb_rc note_boot(struct opening *opening)
+/* The hint of the time before says nothing any more. */
+static void begin_boot(tb_outbox *outbox)
+{
+	skip_lost(outbox);
+	outbox_wipe_free(outbox);
+	outbox_write_hint(outbox, outbox->last);
+}
+
+/* What is accepted from here on is so without the broker's word, until that comes. */
+static tb_rc note_opening(struct opening *opening)
 {
 	tb_outbox *outbox = opening->outbox;
-	uint64_t before = tb_get64(outbox->head + AT_UNSETTLED);
-	skip_lost(outbox);
-	uint64_t doubtful = tb_outbox_last(outbox) + 1;
+	uint64_t before = tb_get64(outbox->head + AT_UNSETTLED), doubtful = outbox->last + 1;
+	opening->opened.unsettled = before != 0 || opening->opened.other_boot;
+	if (before != 0 && before <= doubtful && !opening->opened.other_boot)
+		return TB_OK;
 	tb_put64(outbox->head + AT_UNSETTLED, before != 0 && before < doubtful ? before : doubtful);
 	memcpy(outbox->head + AT_BOOT, opening->boot_id, 16);
 	return write_head(outbox, opening->path, opening->err);
@@ -345,15 +372,11 @@ static void tell_opened(struct opening *opening)
 {
 	tb_outbox *outbox = opening->outbox;
 	tb_outbox_opened *opened = &opening->opened;
-	uint64_t unsettled = tb_get64(outbox->head + AT_UNSETTLED);
-	opened->first = outbox->first;
-	opened->last = outbox->last;
+	opened->first = tb_outbox_first(outbox);
+	opened->last = tb_outbox_last(outbox);
 	opened->durable = outbox->durable;
 	opened->stored = outbox->stored;
-	opened->unsettled = unsettled != 0;
-	opened->ground = unsettled == 0 ? 0 : unsettled - 1;
-	if (opened->unsettled && opened->ground < opened->durable)
-		opened->ground = opened->durable;
+	opened->ground = tb_get64(outbox->head + AT_UNSETTLED) - 1 + tb_outbox_shift(outbox);
 }
 
 static tb_rc open_ring(struct opening *opening)
@@ -366,9 +389,15 @@ static tb_rc open_ring(struct opening *opening)
 	if (rc != TB_OK)
 		return rc;
 	follow_records(outbox);
-	rc = opening->opened.other_boot ? note_boot(opening) : check_hint(opening);
+	if (opening->opened.other_boot)
+		begin_boot(outbox);
+	else
+		rc = check_hint(opening);
+	if (rc == TB_OK)
+		rc = note_opening(opening);
 	if (rc != TB_OK)
 		return rc;
+	outbox_drop_before(outbox, outbox->apart);
 	end_records(outbox);
 	tell_opened(opening);
 	return TB_OK;
@@ -415,14 +444,56 @@ void tb_outbox_close(tb_outbox *outbox)
 	free(outbox);
 }
 
+/* Terms */
+
 uint64_t tb_outbox_epoch(const tb_outbox *outbox)
 {
 	return tb_get64(outbox->head + AT_EPOCH);
 }
 
-tb_rc tb_outbox_settle(tb_outbox *outbox, uint64_t epoch, tb_err *err)
+const uint8_t *tb_outbox_journal(const tb_outbox *outbox)
 {
-	tb_put64(outbox->head + AT_EPOCH, epoch);
+	return outbox->head + AT_JOURNAL;
+}
+
+/* What was delivered before has numbers of its own, which this shift doesn't give. */
+static void move_numbers(tb_outbox *outbox, const tb_outbox_terms *terms)
+{
+	outbox->apart = terms->place;
+	atomic_store_explicit(&outbox->shift, terms->first - terms->place, memory_order_relaxed);
+	tb_put64(outbox->head + AT_SHIFT, terms->first - terms->place);
+	tb_put64(outbox->head + AT_APART, terms->place);
+}
+
+tb_rc tb_outbox_settle(tb_outbox *outbox, const tb_outbox_terms *terms, tb_err *err)
+{
+	int moves = terms->first - terms->place != tb_outbox_shift(outbox) || terms->renewal != NULL;
+	tb_put64(outbox->head + AT_EPOCH, terms->epoch);
 	tb_put64(outbox->head + AT_UNSETTLED, 0);
+	memcpy(outbox->head + AT_JOURNAL, terms->journal_id, 16);
+	if (moves)
+		move_numbers(outbox, terms);
+	if (terms->renewal != NULL) {
+		memcpy(outbox->head + AT_ID, terms->renewal, 16);
+		outbox_wipe_free(outbox);
+	}
+	tb_rc rc = write_head(outbox, "of this stream", err);
+	if (rc == TB_OK && moves)
+		outbox_drop_before(outbox, terms->place);
+	return rc;
+}
+
+tb_rc tb_outbox_sync(tb_outbox *outbox, tb_err *err)
+{
+	return fdatasync(outbox->fd) == 0 ? TB_OK : tb_fail_errno(err, errno, "can't sync the outbox of this stream");
+}
+
+tb_rc tb_outbox_doubt(tb_outbox *outbox, uint64_t number, tb_err *err)
+{
+	uint64_t shift = tb_outbox_shift(outbox), doubtful = number > shift ? number - shift + 1 : 1;
+	uint64_t before = tb_get64(outbox->head + AT_UNSETTLED);
+	if (before != 0 && before <= doubtful)
+		return TB_OK;
+	tb_put64(outbox->head + AT_UNSETTLED, doubtful);
 	return write_head(outbox, "of this stream", err);
 }

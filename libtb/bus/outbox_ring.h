@@ -31,16 +31,18 @@ struct tb_outbox {
 	uint64_t tail_seen;
 	uint32_t flags;    /* of the next record */
 	/* told by the writer */
-	_Atomic uint64_t last;
+	_Atomic uint64_t last; /* these are places; numbers outside have the shift added */
 	_Atomic uint64_t end; /* position behind the last record */
 	_Atomic uint64_t wanted; /* bytes that the writer had no room for; 0: none */
 
 	/* the reader's */
 	_Alignas(64) uint64_t sequence;
-	uint64_t durable, stored;
+	uint64_t durable, stored; /* numbers */
 	/* told by the reader */
 	_Atomic uint64_t first;
 	_Atomic uint64_t tail; /* its position */
+	_Atomic uint64_t shift;
+	uint64_t apart; /* place */
 };
 
 static inline _Atomic uint64_t *outbox_word(uint8_t *at)
@@ -60,13 +62,13 @@ static inline uint64_t outbox_record_size(uint64_t payload)
 	return OUTBOX_RECORD + ((payload + 7) & ~UINT64_C(7));
 }
 
-uint64_t outbox_record_check(uint64_t number, uint32_t flags, tb_span payload);
+uint64_t outbox_record_check(uint64_t place, uint32_t flags, tb_span payload);
 uint64_t outbox_hint_check(uint64_t last);
 void outbox_write_hint(tb_outbox *outbox, uint64_t last);
 
 typedef struct outbox_record {
 	uint64_t at, next; /* positions of it and behind it */
-	uint64_t number;
+	uint64_t place;
 	uint32_t flags;
 	tb_span payload;
 } outbox_record;
@@ -77,5 +79,9 @@ int outbox_record_whole(const outbox_record *record);
 
 /* Write first, tail, durable and stored into both slots. */
 void outbox_write_marks(tb_outbox *outbox, uint64_t first, uint64_t tail);
+/* Nothing before that place is held any more. */
+void outbox_drop_before(tb_outbox *outbox, uint64_t place);
+/* Nothing that stands in the free part may be taken for a record that follows the last one. */
+void outbox_wipe_free(tb_outbox *outbox);
 
 #endif

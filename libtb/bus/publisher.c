@@ -140,12 +140,21 @@ static tb_rc fail_waiting(const tb_publisher *publisher, uint64_t number, tb_pro
 	return TB_ETIMEOUT;
 }
 
+/* With the lock. Whoever asks for a number that is both an old one and a new one gets the later event. */
+static uint64_t number_now(const tb_publisher *publisher, uint64_t number)
+{
+	uint64_t last = tb_outbox_last(publisher->outbox);
+	if (number < publisher->moved_first || number > publisher->moved_last)
+		return number;
+	return number + publisher->moved_by < last ? number + publisher->moved_by : last;
+}
+
 /* With the lock. */
 static tb_rc await_promise(tb_publisher *publisher, uint64_t number, tb_promise promise, const struct timespec *deadline,
                            tb_err *err)
 {
 	int timed_out = 0;
-	while (promised(publisher, promise) < number) {
+	while (promised(publisher, promise) < number_now(publisher, number)) {
 		if (atomic_load(&publisher->gate) & GATE_FAILED)
 			return publisher_tell_failure(publisher, err);
 		if (atomic_load(&publisher->closing))
@@ -157,16 +166,24 @@ static tb_rc await_promise(tb_publisher *publisher, uint64_t number, tb_promise 
 	return TB_OK;
 }
 
+uint64_t tb_publisher_number(tb_publisher *publisher, uint64_t number)
+{
+	pthread_mutex_lock(&publisher->lock);
+	uint64_t now = number_now(publisher, number);
+	pthread_mutex_unlock(&publisher->lock);
+	return now;
+}
+
 tb_rc tb_publisher_wait(tb_publisher *publisher, uint64_t number, tb_promise promise, uint64_t timeout_ns, tb_err *err)
 {
 	uint64_t last = tb_outbox_last(publisher->outbox);
 	if (number > last)
 		return tb_fail(err, TB_EINVAL, "event %llu of the stream %s was not accepted yet: %llu is the last",
 		               (unsigned long long)number, publisher->stream, (unsigned long long)last);
-	if (number == 0)
-		number = last;
 	struct timespec deadline = publisher_deadline(publisher, timeout_ns);
 	pthread_mutex_lock(&publisher->lock);
+	if (number == 0)
+		number = tb_outbox_last(publisher->outbox);
 	atomic_fetch_add(&publisher->waiters, 1);
 	tb_rc rc = await_promise(publisher, number, promise, &deadline, err);
 	if (atomic_fetch_sub(&publisher->waiters, 1) == 1 && atomic_load(&publisher->closing))

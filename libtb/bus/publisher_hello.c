@@ -14,44 +14,48 @@ void pump_ask_again(tb_pump *pump)
 
 int tb_pump_hello(tb_pump *pump, Tb__HelloRequest *ret_request)
 {
+	static const uint8_t none[16];
 	uint64_t now = pump_now(pump);
 	if (pump->failure.rc != TB_OK || pump->granted || now < pump->hello_due)
 		return 0;
 	pump->hello_said = now;
-	uint64_t first = tb_outbox_first(pump->outbox);
-	uint64_t last = tb_outbox_last(pump->outbox);
+	const uint8_t *journal = tb_outbox_journal(pump->outbox);
+	uint64_t first = tb_outbox_first(pump->outbox), last = tb_outbox_last(pump->outbox);
+	uint64_t shift = tb_outbox_shift(pump->outbox);
 	tb__hello_request__init(ret_request);
 	ret_request->stream = (char *)pump->stream;
-	ret_request->outbox.data = (uint8_t *)tb_outbox_id(pump->outbox);
-	ret_request->outbox.len = 16;
+	ret_request->outbox = (ProtobufCBinaryData){ 16, (uint8_t *)tb_outbox_id(pump->outbox) };
 	ret_request->epoch = pump->epoch;
 	ret_request->first = first <= last ? first : 0;
 	ret_request->last = last;
 	ret_request->take_over = !pump->confirmed;
+	ret_request->shift = shift;
+	ret_request->ground = (pump->confirmed ? last : pump->opened.ground) - shift;
+	ret_request->delivered = pump->durable > shift ? pump->durable - shift : 0;
+	ret_request->journal_id = (ProtobufCBinaryData){ memcmp(journal, none, 16) ? 16 : 0, (uint8_t *)journal };
+	ret_request->renewal = (ProtobufCBinaryData){ 16, pump->renewal };
 	return 1;
 }
 
-static tb_rc fail_renumbering(tb_pump *pump, uint64_t durable, uint64_t last)
+static tb_rc fail_terms(tb_pump *pump, const Tb__HelloReply *reply)
 {
-	tb_fail(&pump->failure, TB_EUNSUPPORTED,
-	        "the broker knows events up to %llu of the stream %s, this outbox %s%llu, and some of them were never "
-	        "delivered: renumbering is not in this version",
-	        (unsigned long long)durable, pump->stream, durable > last ? "only up to " : "has others up to ",
-	        (unsigned long long)last);
-	tb_hint(&pump->failure, "move the outbox file away and keep it (its events from %llu on are not backed up); the "
-	                        "stream goes on in a new one",
-	        (unsigned long long)pump->durable + 1);
-	return TB_EUNSUPPORTED;
+	tb_fail(&pump->failure, TB_ECORRUPT,
+	        "the broker wants the stream %s from event %llu on, at place %llu of an outbox that holds %llu to %llu",
+	        pump->stream, (unsigned long long)reply->first, (unsigned long long)reply->place,
+	        (unsigned long long)(tb_outbox_first(pump->outbox) - tb_outbox_shift(pump->outbox)),
+	        (unsigned long long)(tb_outbox_last(pump->outbox) - tb_outbox_shift(pump->outbox)));
+	tb_hint(&pump->failure, "keep the outbox file; the broker may have been put back to an older state");
+	return TB_ECORRUPT;
 }
 
-static tb_rc fail_boot(tb_pump *pump, uint64_t durable)
+static tb_rc fail_moved(tb_pump *pump, uint64_t durable, uint64_t last)
 {
 	tb_fail(&pump->failure, TB_EUNSUPPORTED,
-	        "the outbox of the stream %s holds events %llu to %llu from before this host's last boot that the broker has "
-	        "not got: publishing them again is not in this version",
-	        pump->stream, (unsigned long long)durable + 1, (unsigned long long)pump->opened.ground);
-	tb_hint(&pump->failure, "move the outbox file away and keep it (those events are not backed up); the stream goes on "
-	                        "in a new one");
+	        "the broker knows events up to %llu of the stream %s, and this process, which holds it, published up to %llu: "
+	        "the stream went on elsewhere",
+	        (unsigned long long)durable, pump->stream, (unsigned long long)last);
+	tb_hint(&pump->failure, "end whoever else publishes it; what isn't delivered yet takes new numbers when this engine "
+	                        "starts again");
 	return TB_EUNSUPPORTED;
 }
 
@@ -65,46 +69,39 @@ static tb_rc fail_hole(tb_pump *pump, uint64_t durable, uint64_t first)
 	return TB_EUNSUPPORTED;
 }
 
-static tb_rc begin_behind(tb_pump *pump, uint64_t durable)
+/* Of the first answer of an opening: numbers may move. */
+static tb_rc judge_terms(tb_pump *pump, const Tb__HelloReply *reply)
 {
-	tb_outbox_begin_at(pump->outbox, durable + 1);
-	pump->seen = durable;
+	uint64_t shift = tb_outbox_shift(pump->outbox), first = tb_outbox_first(pump->outbox) - shift;
+	uint64_t last = tb_outbox_last(pump->outbox) - shift;
+	if (reply->place < first || reply->place > last + 1 || reply->first < reply->place || reply->first > reply->durable + 1)
+		return fail_terms(pump, reply);
 	return TB_OK;
 }
 
-/* The first answer of this opening: nothing was sent before it, so what the broker knows beyond `last` came from
- * elsewhere, or was lost here with the power. */
-static tb_rc judge_first(tb_pump *pump, uint64_t durable, uint64_t last)
+/* Later on they may not: they have been told. */
+static tb_rc judge_later(tb_pump *pump, const Tb__HelloReply *reply)
 {
-	const tb_outbox_opened *opened = &pump->opened;
-	if (last <= pump->durable)
-		return durable > last ? begin_behind(pump, durable) : TB_OK;
-	if (!opened->unsettled)
-		return durable > last ? fail_renumbering(pump, durable, last) : TB_OK;
-	if (opened->ground > durable)
-		return fail_boot(pump, durable);
-	if (durable == opened->ground)
-		return TB_OK;
-	return last == opened->ground ? begin_behind(pump, durable) : fail_renumbering(pump, durable, last);
+	uint64_t last = tb_outbox_last(pump->outbox), first = tb_outbox_first(pump->outbox);
+	if (reply->durable > last || reply->first - reply->place != tb_outbox_shift(pump->outbox) || reply->renewed)
+		return fail_moved(pump, reply->durable, last);
+	return reply->durable + 1 < first ? fail_hole(pump, reply->durable, first) : TB_OK;
 }
 
-static tb_rc judge(tb_pump *pump, uint64_t durable)
+static tb_rc settle(tb_pump *pump, const Tb__HelloReply *reply)
 {
-	uint64_t last = tb_outbox_last(pump->outbox);
-	tb_rc rc = TB_OK;
-	if (!pump->confirmed)
-		rc = judge_first(pump, durable, last);
-	else if (durable > last)
-		rc = fail_renumbering(pump, durable, last);
-	uint64_t first = tb_outbox_first(pump->outbox);
-	if (rc == TB_OK && durable + 1 < first)
-		rc = fail_hole(pump, durable, first);
+	tb_outbox_terms terms = { reply->epoch, reply->first, reply->place, reply->journal_id.data,
+		                      reply->renewed ? pump->renewal : NULL };
+	tb_rc rc = tb_outbox_settle(pump->outbox, &terms, &pump->trouble);
+	pump->unsynced = 1;
+	pump->seen = tb_outbox_last(pump->outbox);
 	return rc;
 }
 
 static int grants(tb_pump *pump, const Tb__HelloReply *reply)
 {
-	if (reply->run_id.len == 0 || reply->run_id.len > PUMP_ID_MAX || reply->durable > UINT64_MAX / 2)
+	if (reply->run_id.len == 0 || reply->run_id.len > PUMP_ID_MAX || reply->durable > UINT64_MAX / 4 ||
+	    reply->journal_id.len != 16 || reply->place == 0)
 		tb_fail(&pump->trouble, TB_ECORRUPT, "the broker's answer to hello makes no sense");
 	else if (reply->window_frames == 0 || reply->window_bytes == 0)
 		tb_fail(&pump->trouble, TB_EFULL, "the broker grants no window: its journal has reached its limit");
@@ -136,10 +133,9 @@ void tb_pump_answered(tb_pump *pump, const Tb__HelloReply *reply)
 		pump_ask_again(pump);
 		return;
 	}
-	if (judge(pump, reply->durable) != TB_OK)
+	if ((pump->confirmed ? judge_later(pump, reply) : judge_terms(pump, reply)) != TB_OK)
 		return;
-	if ((!pump->confirmed || reply->epoch != pump->epoch) &&
-	    tb_outbox_settle(pump->outbox, reply->epoch, &pump->trouble) != TB_OK) {
+	if ((!pump->confirmed || reply->epoch != pump->epoch) && settle(pump, reply) != TB_OK) {
 		pump_ask_again(pump);
 		return;
 	}
@@ -160,6 +156,8 @@ void tb_pump_unanswered(tb_pump *pump, tb_rc rc, const tb_err *err)
 		return;
 	pump->trouble = *err;
 	pump->trouble.rc = rc;
+	if (rc == TB_EFENCED)
+		tb_outbox_doubt(pump->outbox, pump->durable, NULL);
 	if (is_lasting(rc))
 		pump->failure = pump->trouble;
 	else

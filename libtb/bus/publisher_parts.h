@@ -45,6 +45,7 @@ struct tb_publisher {
 	pthread_mutex_t lock; /* over the outbox's writing side while the gate is DOUBTFUL, and what follows */
 	pthread_cond_t changed;
 	tb_err failure, trouble;
+	uint64_t moved_first, moved_last, moved_by; /* numbers that were told before the broker answered, and where they went */
 };
 
 /* With the lock, when the gate is FAILED. */

@@ -4,6 +4,7 @@
 #include "frames.pb-c.h"
 
 #include <stdlib.h>
+#include <sys/random.h>
 
 #define FRAME_KEPT (1024u * 1024) /* a buffer that grew larger is given back */
 #define PACK_WAIT TB_NS_PER_MS
@@ -28,6 +29,8 @@ tb_pump *tb_pump_new(const char *stream, tb_outbox *outbox, const tb_outbox_open
 	pump->seen = opened->last;
 	pump->hello_wait = PUMP_HELLO_WAIT_MIN;
 	pump->patience = PUMP_PATIENCE_MIN;
+	if (getrandom(pump->renewal, sizeof(pump->renewal), 0) != (ssize_t)sizeof(pump->renewal))
+		tb_fail(&pump->failure, TB_EIO, "no random bytes for the outbox of the stream %s", stream);
 	return pump;
 }
 
@@ -243,13 +246,21 @@ static int events_leave(const tb_pump *pump, uint64_t now)
 	       (pump->flight_count == 0 || pump->full || now - pump->begun >= PACK_WAIT);
 }
 
+/* Were the terms lost with the power, what is sent now would be sent again under others. */
+static int sync_terms(tb_pump *pump)
+{
+	if (pump->unsynced && tb_outbox_sync(pump->outbox, &pump->failure) == TB_OK)
+		pump->unsynced = 0;
+	return !pump->unsynced;
+}
+
 int tb_pump_next(tb_pump *pump, tb_span *ret_frame)
 {
 	uint64_t now = pump_now(pump);
 	pump->offer = OFFER_NOTHING;
 	if (tb_outbox_wants_room(pump->outbox))
 		tb_outbox_mark(pump->outbox, pump->durable, pump->stored);
-	if (!pump->granted || pump->failure.rc != TB_OK)
+	if (!pump->granted || pump->failure.rc != TB_OK || !sync_terms(pump))
 		return 0;
 	if (pump->flight_count && now - pump->heard >= SILENCE_MAX) {
 		pump_ask_again(pump);

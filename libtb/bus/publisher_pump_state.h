@@ -29,6 +29,8 @@ struct tb_pump {
 
 	uint64_t durable, stored, epoch;
 	int confirmed, granted;
+	int unsynced; /* terms that a power cut would take back */
+	uint8_t renewal[16];
 	uint8_t run_id[PUMP_ID_MAX];
 	size_t run_id_size;
 	uint64_t window_frames, window_bytes;

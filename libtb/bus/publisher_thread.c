@@ -9,6 +9,18 @@
 #define HEARD_MAX 1024 /* in one turn */
 #define SENT_MAX 64
 
+static void hear_answer(tb_publisher *publisher, const Tb__HelloReply *reply)
+{
+	uint64_t shift = tb_outbox_shift(publisher->outbox), last = tb_outbox_last(publisher->outbox);
+	tb_pump_answered(publisher->pump, reply);
+	uint64_t moved = tb_outbox_shift(publisher->outbox) - shift;
+	if (moved == 0)
+		return;
+	publisher->moved_first = reply->place + shift;
+	publisher->moved_last = last;
+	publisher->moved_by = moved;
+}
+
 static void say_hello(tb_publisher *publisher)
 {
 	Tb__HelloRequest request;
@@ -18,10 +30,10 @@ static void say_hello(tb_publisher *publisher)
 		return;
 	tb_arena_reset(publisher->turn);
 	tb_rc rc = tb_bus_hello(publisher->bus, &request, HELLO_TIMEOUT, publisher->turn, &reply, &err);
-	/* The answer may move the next number. */
+	/* The answer may move numbers. */
 	pthread_mutex_lock(&publisher->lock);
 	if (rc == TB_OK)
-		tb_pump_answered(publisher->pump, reply);
+		hear_answer(publisher, reply);
 	else
 		tb_pump_unanswered(publisher->pump, rc, &err);
 	publisher->trouble = *tb_pump_trouble(publisher->pump);

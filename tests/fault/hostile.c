@@ -889,6 +889,7 @@ static void hellos(void)
 		chance_fill(outbox, sizeof(outbox));
 		hello.stream = i % 50 == 49 ? text : name;
 		hello.outbox = blob(outbox, 16);
+		hello.renewal = blob(outbox, 16);
 		hello.take_over = 1;
 		ask_message(socket, TB_KIND_HELLO, &hello.base, (tb_span){ 0 });
 	}
@@ -906,6 +907,9 @@ static void impostors(void)
 		chance_fill(outbox, sizeof(outbox));
 		hello.stream = say(i % 2 ? streams[i % 7] : victim);
 		hello.outbox = blob(outbox, i % 2 ? 16 : chance() % 15);
+		hello.renewal = blob(outbox, i % 4 ? 16 : chance() % 15);
+		hello.shift = i % 5 ? 0 : chance();
+		hello.ground = i % 7 ? 0 : chance();
 		hello.epoch = i % 3 ? UINT64_MAX : chance();
 		hello.first = chance();
 		hello.last = i % 3 ? UINT64_MAX : 0;

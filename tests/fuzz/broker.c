@@ -70,6 +70,10 @@ static void hello(tb_span *input)
 		request.first = fuzz_take_near(input, known.streams[stream].durable);
 		request.last = fuzz_take_near(input, request.first);
 	}
+	request.shift = how & 64 ? fuzz_take(input, 1) : 0;
+	request.ground = how & 128 ? fuzz_take_near(input, request.last) : 0;
+	request.delivered = how & 128 ? fuzz_take_near(input, request.ground) : 0;
+	request.renewal = fuzz_id(2 + (how & 1));
 	const struct fuzz_asker *asker = fuzz_ask_message(TB_KIND_HELLO, &request.base, (tb_span){ 0 });
 	if (how & 32)
 		commit();
@@ -79,6 +83,7 @@ static void hello(tb_span *input)
 	hold(reply->epoch >= known.streams[stream].epoch);
 	known.streams[stream].epoch = reply->epoch;
 	learn_durable(stream, reply->durable);
+	hold(reply->first >= 1 && reply->first <= reply->durable + 1 && reply->place >= 1);
 	hold(reply->stored <= reply->durable);
 }
 

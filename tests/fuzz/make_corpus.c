@@ -536,6 +536,7 @@ static void broker_hello(const char *stream)
 	Tb__HelloRequest hello = TB__HELLO_REQUEST__INIT;
 	hello.stream = (char *)(uintptr_t)stream;
 	hello.outbox = fuzz_id(0);
+	hello.renewal = fuzz_id(1);
 	hello.take_over = 1;
 	fuzz_ask_message(TB_KIND_HELLO, &hello.base, (tb_span){ 0 });
 	broker_step();
@@ -637,7 +638,7 @@ static void save_outbox(const char *name, unsigned bits, const char *path)
 	hold(tb_disk_read_file(tb_disk_system(), path, 1u << 20, &file, NULL) == TB_OK);
 	memset(file.data + 8, 'i', 16); /* its id and the time that it was made at are of chance */
 	memset(file.data + 32, 't', 8);
-	tb_buf_append(&seed, file.data, 216);
+	tb_buf_append(&seed, file.data, 248);
 	tb_buf_append(&seed, file.data + 4096, 48);
 	tb_buf_append(&seed, file.data + 4608, 48);
 	tb_buf_append(&seed, file.data + 5120, 16);
@@ -668,7 +669,7 @@ static void make_outbox(void)
 	accept_events(outbox, 5);
 	save_outbox("five", 3, name);
 	save_outbox("five-other-boot", 7, name);
-	hold(tb_outbox_settle(outbox, 3, NULL) == TB_OK);
+	hold(tb_outbox_settle(outbox, &(tb_outbox_terms){ 3, 1, 1, boot, NULL }, NULL) == TB_OK);
 	tb_outbox_mark(outbox, 4, 2);
 	save_outbox("settled", 3, name);
 	tb_outbox_mark(outbox, 5, 5);

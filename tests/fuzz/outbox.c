@@ -99,10 +99,11 @@ static void use(const fuzz_file *file, tb_outbox *outbox)
 	tb_outbox_mark(outbox, last, last);
 	hold(tb_outbox_first(outbox) == last + 1);
 	hold(add(outbox));
-	hold(tb_outbox_settle(outbox, 7, NULL) == TB_OK && tb_outbox_epoch(outbox) == 7);
+	tb_outbox_terms terms = { 7, last + 8, last + 1 - tb_outbox_shift(outbox), boot, NULL };
+	hold(tb_outbox_settle(outbox, &terms, NULL) == TB_OK && tb_outbox_epoch(outbox) == 7);
 	tb_outbox_close(outbox);
 	open_again(file, &outbox, &opened);
-	hold(opened.first == last + 1 && opened.last == last + 1 && !opened.unsettled);
+	hold(opened.first == last + 8 && opened.last == last + 8 && !opened.unsettled);
 	tb_outbox_close(outbox);
 }
 
@@ -112,7 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	tb_span input = tb_span_of(data, size);
 	unsigned bits = (unsigned)fuzz_take(&input, 1);
 	memset(bytes, 0, sizeof(bytes));
-	lay(bytes, &input, 216);
+	lay(bytes, &input, 248);
 	lay(bytes + 4096, &input, 48);
 	lay(bytes + 4608, &input, 48);
 	lay(bytes + 5120, &input, 16);

@@ -30,7 +30,7 @@ static tb_rc accept_event(tb_span *input)
 	if (rc != TB_OK)
 		return rc;
 	memset(payload, 0, size);
-	tb_put64(payload, tb_outbox_last(room.outbox) + 1);
+	tb_put64(payload, tb_outbox_last(room.outbox) + 1 - tb_outbox_shift(room.outbox)); /* its place */
 	tb_outbox_commit(room.outbox, size, TB_RESET_NONE);
 	return TB_OK;
 }
@@ -90,9 +90,13 @@ static void say_hello(tb_span *input)
 	Tb__HelloReply reply = TB__HELLO_REPLY__INIT;
 	reply.run_id.data = (uint8_t *)(uintptr_t)"this life...";
 	reply.run_id.len = how & 2 ? fuzz_take(input, 1) % 13 : 12;
+	reply.journal_id = request.renewal;
+	reply.place = how & 8 ? fuzz_take_near(input, request.ground + 1) : request.ground + 1;
+	reply.renewed = how & 16 && !(how & 8);
 	reply.epoch = how & 4 ? fuzz_take(input, 1) : request.epoch + 1;
 	reply.durable = how & 8 ? fuzz_take(input, 8) : take_number(input);
 	reply.stored = how & 16 ? take_number(input) : 0;
+	reply.first = how & 8 ? fuzz_take_near(input, reply.durable + 1) : reply.durable + 1;
 	reply.window_frames = how & 32 ? (uint32_t)fuzz_take(input, 2) : 8;
 	reply.window_bytes = how & 64 ? fuzz_take(input, 2) : 65536;
 	tb_pump_answered(room.pump, &reply);
@@ -111,7 +115,7 @@ static void look_at(tb_span bytes)
 	hold(frame.first >= tb_outbox_first(room.outbox) && frame.first + frame.count - 1 <= tb_outbox_last(room.outbox));
 	tb_span event;
 	for (uint64_t number = frame.first; tb_events_next(&frame.body, &event) > 0; number++)
-		hold(event.size >= 8 && tb_get64(event.data) == number);
+		hold(event.size >= 8 && tb_get64(event.data) == number - tb_outbox_shift(room.outbox));
 }
 
 static void send(tb_span *input)

@@ -353,15 +353,6 @@ Test(broker, an_outbox_that_comes_back_with_old_events_only_goes_on)
 	cr_assert_eq(hello_reply(asker)->durable, 20);
 }
 
-Test(broker, other_events_under_the_same_numbers_are_refused)
-{
-	make_stream("book", 10);
-	int asker = say_hello("book", 'p', 0, 1, 7, 1); /* numbered before it knew of the stream */
-	expect_code(hello_reply(asker)->status, TB_EUNSUPPORTED);
-	asker = say_hello("book", 'p', 1, 5, 15, 1);
-	expect_code(hello_reply(asker)->status, TB_EUNSUPPORTED);
-}
-
 Test(broker, a_hole_that_nobody_holds_is_refused)
 {
 	make_stream("book", 10);
@@ -423,6 +414,8 @@ Test(broker, hello_without_a_proper_outbox_is_invalid)
 	request.outbox = binary("short", 5);
 	expect_code(hello_reply(send_request(TB_KIND_HELLO, &request.base, (tb_span){ 0 }))->status, TB_EINVAL);
 	request.outbox = id16('o');
+	expect_code(hello_reply(send_request(TB_KIND_HELLO, &request.base, (tb_span){ 0 }))->status, TB_EINVAL);
+	request.renewal = id16('R');
 	request.epoch = UINT64_MAX;
 	expect_code(hello_reply(send_request(TB_KIND_HELLO, &request.base, (tb_span){ 0 }))->status, TB_EINVAL);
 }

@@ -18,6 +18,7 @@ Test(broker_requests, a_request_that_is_cut_or_flipped_is_answered_invalid)
 	Tb__HelloRequest hello = TB__HELLO_REQUEST__INIT;
 	hello.stream = (char *)(uintptr_t) "book";
 	hello.outbox = id16('o');
+	hello.renewal = id16('R');
 	hello.take_over = 1;
 	tb_control_write(&request, TB_KIND_HELLO, &hello.base);
 	for (size_t size = 0; size < request.size; size++)

@@ -238,6 +238,8 @@ static inline int say_hello(const char *stream, char outbox, uint64_t epoch, uin
 	request.first = first;
 	request.last = last;
 	request.take_over = take_over;
+	request.ground = epoch > 0 ? last : 0; /* the broker has answered it before */
+	request.renewal = id16('R');
 	return send_request(TB_KIND_HELLO, &request.base, (tb_span){ 0 });
 }
 

@@ -2,6 +2,7 @@
 #include "base/disk.h"
 #include "bus/outbox.h"
 
+#include "wire/frame.h"
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -99,6 +100,13 @@ static void put_many(tb_outbox *outbox, uint64_t count)
 }
 
 static uint32_t flags; /* of what was read last */
+static const uint8_t journal[] = "the one journal.";
+
+static void settle(tb_outbox *outbox, uint64_t epoch, uint64_t first, uint64_t place)
+{
+	tb_outbox_terms terms = { epoch, first, place, journal, NULL };
+	cr_assert_eq(tb_outbox_settle(outbox, &terms, NULL), TB_OK);
+}
 
 static void expect_held(tb_outbox *outbox, uint64_t first, uint64_t last)
 {
@@ -197,11 +205,12 @@ Test(outbox, identity_and_epoch_stay)
 	uint8_t id[16];
 	memcpy(id, tb_outbox_id(outbox), 16);
 	cr_assert_eq(tb_outbox_epoch(outbox), 0);
-	cr_assert_eq(tb_outbox_settle(outbox, 7, NULL), TB_OK);
+	settle(outbox, 7, 1, 1);
 	tb_outbox_close(outbox);
 	tb_outbox_opened opened;
 	outbox = open_box(&opened);
 	cr_assert(!opened.unsettled);
+	cr_assert_arr_eq(tb_outbox_journal(outbox), journal, 16);
 	cr_assert_eq(tb_outbox_epoch(outbox), 7);
 	cr_assert_arr_eq(tb_outbox_id(outbox), id, 16);
 	tb_outbox_close(outbox);
@@ -301,25 +310,50 @@ Test(outbox, holds_what_a_model_says_over_many_laps_and_openings)
 	tb_outbox_close(outbox);
 }
 
-Test(outbox, an_empty_one_may_begin_at_a_later_number)
+Test(outbox, numbers_are_places_and_a_shift_that_the_broker_says)
 {
 	tb_outbox *outbox = open_box(NULL);
-	tb_outbox_begin_at(outbox, 1000);
-	expect_held(outbox, 1000, 999);
 	put_many(outbox, 5);
+	settle(outbox, 1, 1000, 1);
+	cr_assert(tb_outbox_first(outbox) == 1000 && tb_outbox_last(outbox) == 1004);
+	cr_assert_eq(tb_outbox_shift(outbox), 999);
+	uint64_t cursor = 0;
+	tb_span payload;
+	cr_assert_eq(tb_outbox_read(outbox, 1000, &cursor, &payload, &flags, NULL), TB_OK);
+	cr_assert(is_filled(payload, 1, size_of(1)) && flags == TB_EVENTS_APART);
+	cr_assert_eq(tb_outbox_read(outbox, 1001, &cursor, &payload, &flags, NULL), TB_OK);
+	cr_assert(is_filled(payload, 2, size_of(2)) && flags == 0);
+	put_many(outbox, 1);
+	tb_outbox_mark(outbox, 1002, 1001);
 	tb_outbox_close(outbox);
 	tb_outbox_opened opened;
 	outbox = open_box(&opened);
-	expect_held(outbox, 1000, 1004);
-	cr_assert_eq(opened.durable, 999);
-	tb_outbox_mark(outbox, 1004, 0);
-	tb_outbox_begin_at(outbox, 2000);
-	put_many(outbox, 2);
-	expect_held(outbox, 2000, 2001);
+	cr_assert(opened.first == 1002 && opened.last == 1005 && opened.durable == 1002 && opened.ground == 1005);
+	settle(outbox, 2, 2000, 4); /* 3, which was number 1002, is delivered */
+	cr_assert(tb_outbox_first(outbox) == 2000 && tb_outbox_last(outbox) == 2002);
+	cr_assert_eq(tb_outbox_read(outbox, 2000, &cursor, &payload, &flags, NULL), TB_OK);
+	cr_assert(is_filled(payload, 4, size_of(4)) && flags == TB_EVENTS_APART);
 	tb_outbox_close(outbox);
 }
 
-Test(outbox, says_that_it_is_of_another_boot_until_it_is_settled)
+Test(outbox, a_process_that_dies_between_new_terms_and_letting_go_leaves_the_new_ones)
+{
+	tb_outbox *outbox = open_box(NULL);
+	put_many(outbox, 9);
+	uint8_t marks[1024];
+	uint8_t *bytes = map_bytes();
+	memcpy(marks, bytes + 4096, sizeof(marks));
+	settle(outbox, 1, 100, 7);
+	tb_outbox_close(outbox);
+	memcpy(bytes + 4096, marks, sizeof(marks));
+	munmap(bytes, FILE_SIZE);
+	tb_outbox_opened opened;
+	outbox = open_box(&opened);
+	cr_assert(opened.first == 100 && opened.last == 102);
+	tb_outbox_close(outbox);
+}
+
+Test(outbox, says_from_where_on_the_broker_has_not_answered)
 {
 	make_with(30);
 	tb_outbox *outbox;
@@ -327,7 +361,7 @@ Test(outbox, says_that_it_is_of_another_boot_until_it_is_settled)
 	cr_assert_eq(try_open(next_boot, &outbox, &opened), TB_OK);
 	cr_assert(opened.other_boot && opened.unsettled);
 	cr_assert_eq(opened.ground, 0, "a new one had not been confirmed either");
-	tb_outbox_settle(outbox, 3, NULL);
+	settle(outbox, 3, 1, 1);
 	tb_outbox_close(outbox);
 
 	cr_assert_eq(try_open(boot, &outbox, &opened), TB_OK);
@@ -337,10 +371,43 @@ Test(outbox, says_that_it_is_of_another_boot_until_it_is_settled)
 
 	outbox = open_box(&opened);
 	cr_assert(!opened.other_boot && opened.unsettled && opened.ground == 30 && opened.last == 35);
-	tb_outbox_settle(outbox, 4, NULL);
+	settle(outbox, 4, 31, 31);
+	put_many(outbox, 2);
 	tb_outbox_close(outbox);
 	outbox = open_box(&opened);
-	cr_assert(!opened.unsettled);
+	cr_assert(!opened.unsettled && opened.ground == 37);
+	put_many(outbox, 2);
+	tb_outbox_close(outbox);
+	outbox = open_box(&opened);
+	cr_assert(opened.unsettled && opened.ground == 37 && opened.last == 39);
+	settle(outbox, 5, 31, 31);
+	cr_assert_eq(tb_outbox_doubt(outbox, 33, NULL), TB_OK);
+	cr_assert_eq(tb_outbox_doubt(outbox, 36, NULL), TB_OK);
+	tb_outbox_close(outbox);
+	outbox = open_box(&opened);
+	cr_assert(opened.unsettled && opened.ground == 33);
+	tb_outbox_close(outbox);
+}
+
+Test(outbox, a_renewed_one_has_another_id_and_nothing_old_behind_its_end)
+{
+	tb_outbox *outbox = open_box(NULL);
+	uint8_t id[16];
+	memcpy(id, tb_outbox_id(outbox), 16);
+	put_many(outbox, 30);
+	uint8_t *bytes = map_bytes();
+	uint64_t used = tb_outbox_used(outbox);
+	memset(bytes + AT_RECORDS + used, 0xa5, RING - used);
+	tb_outbox_terms terms = { 2, 51, 31, journal, (const uint8_t *)"another identity" };
+	cr_assert_eq(tb_outbox_settle(outbox, &terms, NULL), TB_OK);
+	cr_assert_eq(tb_outbox_sync(outbox, NULL), TB_OK);
+	cr_assert_arr_eq(tb_outbox_id(outbox), "another identity", 16);
+	cr_assert_arr_neq(tb_outbox_id(outbox), id, 16);
+	for (size_t at = used; at < RING; at++)
+		cr_assert_eq(bytes[AT_RECORDS + at], 0, "%zu", at);
+	munmap(bytes, FILE_SIZE);
+	put_many(outbox, 1);
+	cr_assert(tb_outbox_first(outbox) == 51 && tb_outbox_last(outbox) == 51);
 	tb_outbox_close(outbox);
 }
 
@@ -350,7 +417,7 @@ Test(outbox, events_lost_with_the_power_are_skipped_when_the_broker_has_them)
 	tb_outbox_opened opened;
 	put_many(outbox, 30);
 	tb_outbox_mark(outbox, 20, 0);
-	tb_outbox_settle(outbox, 1, NULL);
+	settle(outbox, 1, 1, 1);
 	tb_outbox_close(outbox);
 	uint8_t *bytes = map_bytes();
 	memset(bytes + AT_RECORDS, 0, RING);

@@ -210,8 +210,10 @@ static tb_rc publish_lines(tb_publishing *run, tb_err *err)
 
 static void print_result(const tb_publishing *run)
 {
-	json_t *result = json_pack("{s:I, s:I, s:I}", "published", (json_int_t)run->published, "first",
-	                           (json_int_t)run->first, "last", (json_int_t)run->last);
+	uint64_t first = run->published > 0 ? tb_publisher_number(run->publisher, run->first) : 0;
+	uint64_t last = run->published > 0 ? tb_publisher_number(run->publisher, run->last) : 0;
+	json_t *result = json_pack("{s:I, s:I, s:I}", "published", (json_int_t)run->published, "first", (json_int_t)first,
+	                           "last", (json_int_t)last);
 	if (run->options->keep_going)
 		json_object_set_new(result, "quarantined", json_integer((json_int_t)run->quarantined));
 	tb_print_json(result);

@@ -43,10 +43,11 @@ typedef struct tb_publisher_figures {
 
 /* Opens the outbox and starts the background thread. Works while the broker is down: an outbox that has been used before
  * goes on at its next number. Where the broker has to say first how numbers go on (a new outbox, or the first opening
- * after the host's boot) it is waited for two seconds; without its answer they go on provisionally, in a new outbox from
- * 1, and should the broker then know the stream otherwise that is a lasting failure.
- * TB_EBUSY: the outbox is open elsewhere. TB_ECORRUPT: it is damaged. TB_EUNSUPPORTED: it holds undelivered events from
- * before the host's last boot, or others than the broker has under the same numbers. */
+ * after the host's boot, or after one that it never answered) it is waited for two seconds; without its answer they go on
+ * provisionally, in a new outbox from 1. When it answers that the stream has gone on elsewhere, whatever was accepted here
+ * and not delivered takes the numbers behind that, once, in its order (tb_publisher_number).
+ * TB_EBUSY: the outbox is open elsewhere. TB_ECORRUPT: it is damaged. TB_EUNSUPPORTED: it can't be decided what of it the
+ * broker has got; nothing is sent, and the sentence says what to do. */
 tb_rc tb_publisher_open(const tb_publisher_options *options, tb_publisher **ret_publisher, tb_err *err);
 
 /* Stops the thread and closes the outbox; what isn't durable yet stays in it and goes out at the next opening. NULL is
@@ -69,6 +70,10 @@ tb_rc tb_publish_canonical(tb_publisher *publisher, const void *canonical, size_
 /* Until that number (0: the last accepted) has the promise. TB_ETIMEOUT; TB_EINVAL: it was not accepted yet; TB_EFENCED or
  * another lasting failure of the publisher; TB_EINTERRUPTED: it is being closed. */
 tb_rc tb_publisher_wait(tb_publisher *publisher, uint64_t number, tb_promise promise, uint64_t timeout_ns, tb_err *err);
+
+/* The number that an event has now which was given `number` in this opening. It can have changed once, when the broker
+ * answered for the first time; a number that was told as durable is final. */
+uint64_t tb_publisher_number(tb_publisher *publisher, uint64_t number);
 
 void tb_publisher_figures_get(tb_publisher *publisher, tb_publisher_figures *ret_figures);
 
