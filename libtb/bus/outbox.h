@@ -56,6 +56,8 @@ typedef struct tb_outbox_opened {
 tb_rc tb_outbox_open(const char *path, const char *stream, uint64_t size, const uint8_t boot_id[16],
                      tb_outbox **ret_outbox, tb_outbox_opened *ret_opened, tb_err *err);
 void tb_outbox_close(tb_outbox *outbox);
+/* Whose it is, without opening it. TB_ENOTFOUND; TB_ECORRUPT: not an outbox, or damaged. */
+tb_rc tb_outbox_stream(const char *path, char ret_stream[129], tb_err *err);
 
 const uint8_t *tb_outbox_id(const tb_outbox *outbox); /* 16 bytes */
 uint64_t tb_outbox_epoch(const tb_outbox *outbox);

@@ -49,6 +49,7 @@ struct opening {
 	const uint8_t *boot_id;
 	tb_outbox *outbox;
 	tb_outbox_opened opened;
+	int moved; /* what the head says has changed */
 	tb_err *err;
 };
 
@@ -100,6 +101,8 @@ static tb_rc check_head(const struct opening *opening)
 	if (ring < RING_MIN || ring > RING_MAX || ring % PAGE != 0 || name > NAME_MAX_SIZE ||
 	    tb_get64(head + AT_SHIFT) > UINT64_MAX / 4 || tb_get64(head + AT_UNSETTLED) > UINT64_MAX / 2)
 		return damaged(opening, "its head is not possible");
+	if (opening->stream == NULL)
+		return TB_OK;
 	if (name == strlen(opening->stream) && memcmp(head + AT_NAME + 8, opening->stream, name) == 0)
 		return TB_OK;
 	tb_fail(opening->err, TB_EINVAL, "the outbox %s belongs to the stream %.*s, not to %s", opening->path, (int)name,
@@ -284,7 +287,7 @@ static tb_rc read_marks(struct opening *opening)
 	outbox->shift = tb_get64(outbox->head + AT_SHIFT);
 	outbox->apart = tb_get64(outbox->head + AT_APART);
 	if (outbox->first == 0 || outbox->first > UINT64_MAX / 4 || outbox->tail % 8 != 0 ||
-	    outbox->tail > UINT64_MAX / 2 || outbox->durable >= UINT64_MAX / 2)
+	    outbox->tail > UINT64_MAX / 2 || outbox->durable > UINT64_MAX / 4)
 		return damaged(opening, "its marks are not possible");
 	return TB_OK;
 }
@@ -347,6 +350,19 @@ static void skip_lost(tb_outbox *outbox)
 	tb_put64(outbox->head + AT_APART, outbox->apart);
 }
 
+/* The places before `apart` were delivered under other numbers; when some of them were lost with the power, the next one
+ * is behind all that is left. */
+static void let_go_delivered(struct opening *opening)
+{
+	tb_outbox *outbox = opening->outbox;
+	if (outbox->apart > outbox->last + 1) {
+		outbox->apart = outbox->last + 1;
+		tb_put64(outbox->head + AT_APART, outbox->apart);
+		opening->moved = 1;
+	}
+	outbox_drop_before(outbox, outbox->apart);
+}
+
 /* The hint of the time before says nothing any more. */
 static void begin_boot(tb_outbox *outbox)
 {
@@ -361,7 +377,7 @@ static tb_rc note_opening(struct opening *opening)
 	tb_outbox *outbox = opening->outbox;
 	uint64_t before = tb_get64(outbox->head + AT_UNSETTLED), doubtful = outbox->last + 1;
 	opening->opened.unsettled = before != 0 || opening->opened.other_boot;
-	if (before != 0 && before <= doubtful && !opening->opened.other_boot)
+	if (before != 0 && before <= doubtful && !opening->opened.other_boot && !opening->moved)
 		return TB_OK;
 	tb_put64(outbox->head + AT_UNSETTLED, before != 0 && before < doubtful ? before : doubtful);
 	memcpy(outbox->head + AT_BOOT, opening->boot_id, 16);
@@ -379,6 +395,32 @@ static void tell_opened(struct opening *opening)
 	opened->ground = tb_get64(outbox->head + AT_UNSETTLED) - 1 + tb_outbox_shift(outbox);
 }
 
+static tb_outbox *outbox_new(void)
+{
+	tb_outbox *outbox = aligned_alloc(64, (sizeof(*outbox) + 63) & ~(size_t)63);
+	if (outbox == NULL)
+		abort();
+	memset(outbox, 0, sizeof(*outbox));
+	outbox->fd = -1;
+	return outbox;
+}
+
+tb_rc tb_outbox_stream(const char *path, char ret_stream[129], tb_err *err)
+{
+	struct opening opening = { .path = path, .outbox = outbox_new(), .err = err };
+	int fd = opening.outbox->fd = open(path, O_RDONLY | O_CLOEXEC);
+	tb_rc rc = fd < 0 ? tb_fail_errno(err, errno, "can't open the outbox %s", path) : read_head(&opening);
+	if (rc == TB_OK) {
+		const uint8_t *head = opening.outbox->head;
+		size_t size = tb_get64(head + AT_NAME);
+		memcpy(ret_stream, head + AT_NAME + 8, size);
+		ret_stream[size] = '\0';
+		rc = tb_stream_check(ret_stream, NULL) == TB_OK ? TB_OK : damaged(&opening, "its head names no stream");
+	}
+	tb_outbox_close(opening.outbox);
+	return rc;
+}
+
 static tb_rc open_ring(struct opening *opening)
 {
 	tb_outbox *outbox = opening->outbox;
@@ -393,24 +435,15 @@ static tb_rc open_ring(struct opening *opening)
 		begin_boot(outbox);
 	else
 		rc = check_hint(opening);
-	if (rc == TB_OK)
+	if (rc == TB_OK) {
+		let_go_delivered(opening);
 		rc = note_opening(opening);
+	}
 	if (rc != TB_OK)
 		return rc;
-	outbox_drop_before(outbox, outbox->apart);
 	end_records(outbox);
 	tell_opened(opening);
 	return TB_OK;
-}
-
-static tb_outbox *outbox_new(void)
-{
-	tb_outbox *outbox = aligned_alloc(64, (sizeof(*outbox) + 63) & ~(size_t)63);
-	if (outbox == NULL)
-		abort();
-	memset(outbox, 0, sizeof(*outbox));
-	outbox->fd = -1;
-	return outbox;
 }
 
 tb_rc tb_outbox_open(const char *path, const char *stream, uint64_t size, const uint8_t boot_id[16],

@@ -198,6 +198,7 @@ void tb_publisher_figures_get(tb_publisher *publisher, tb_publisher_figures *ret
 		.durable = atomic_load(&publisher->durable),
 		.stored = atomic_load(&publisher->stored),
 		.epoch = atomic_load(&publisher->epoch),
+		.begun = atomic_load(&publisher->begun),
 		.accepted = tb_outbox_last(publisher->outbox),
 		.outbox_used = tb_outbox_used(publisher->outbox),
 		.outbox_size = tb_outbox_size(publisher->outbox),

@@ -140,6 +140,7 @@ void tb_pump_answered(tb_pump *pump, const Tb__HelloReply *reply)
 		return;
 	}
 	pump->epoch = reply->epoch;
+	pump->epoch_first = reply->first;
 	pump->confirmed = 1;
 	take_window(pump, reply);
 }

@@ -38,7 +38,7 @@ struct tb_publisher {
 	atomic_int asleep;            /* the thread wants to be woken by the next event */
 	atomic_int closing;
 	_Alignas(64) _Atomic uint64_t durable, stored;
-	_Atomic uint64_t epoch, frames_sent, went_back;
+	_Atomic uint64_t epoch, begun, frames_sent, went_back;
 	atomic_int connected;
 	atomic_uint waiters;
 

@@ -345,6 +345,7 @@ void tb_pump_figures_get(const tb_pump *pump, tb_pump_figures *ret_figures)
 		.durable = pump->durable,
 		.stored = pump->stored,
 		.epoch = pump->epoch,
+		.begun = pump->epoch_first,
 		.frames_sent = pump->frames_sent,
 		.went_back = pump->went_back,
 		.frames_unconfirmed = pump->flight_count,

@@ -44,7 +44,7 @@ uint64_t tb_pump_seen(const tb_pump *pump);
 tb_rc tb_pump_failure(const tb_pump *pump, tb_err *err);
 
 typedef struct tb_pump_figures {
-	uint64_t durable, stored, epoch;
+	uint64_t durable, stored, epoch, begun; /* begun: the epoch's first number; 0: not answered yet */
 	uint64_t frames_sent, went_back;
 	uint64_t frames_unconfirmed, bytes_unconfirmed;
 	int granted; /* a window of the broker's present life */

@@ -27,7 +27,7 @@ struct tb_pump {
 	tb_arena *arena;
 	uint64_t hash;
 
-	uint64_t durable, stored, epoch;
+	uint64_t durable, stored, epoch, epoch_first;
 	int confirmed, granted;
 	int unsynced; /* terms that a power cut would take back */
 	uint8_t renewal[16];

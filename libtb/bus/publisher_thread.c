@@ -85,6 +85,7 @@ static void tell_progress(tb_publisher *publisher)
 	atomic_store(&publisher->durable, figures.durable);
 	atomic_store(&publisher->stored, figures.stored);
 	atomic_store_explicit(&publisher->epoch, figures.epoch, memory_order_relaxed);
+	atomic_store_explicit(&publisher->begun, figures.begun, memory_order_relaxed);
 	atomic_store_explicit(&publisher->frames_sent, figures.frames_sent, memory_order_relaxed);
 	atomic_store_explicit(&publisher->went_back, figures.went_back, memory_order_relaxed);
 	atomic_store_explicit(&publisher->connected, figures.granted && tb_line_connected(publisher->line),

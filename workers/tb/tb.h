@@ -165,6 +165,12 @@ struct publish_options {
 extern const tb_opt tb_publish_rows[];
 tb_rc verb_publish(tb_call *call, tb_err *err);
 
+struct flush_options {
+	uint64_t timeout_ns;
+};
+extern const tb_opt tb_flush_rows[];
+tb_rc verb_flush(tb_call *call, tb_err *err);
+
 struct watch_options {
 	char *stream, *since;
 	uint64_t count, timeout_ns;

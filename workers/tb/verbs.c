@@ -15,6 +15,8 @@ const tb_verb tb_verbs[] = {
 	  "--engine NAME [--wait PROMISE] [--from-line N|auto] [FILE]",
 	  "tb publish --engine book --from-line auto < events.jsonl", tb_publish_rows, sizeof(struct publish_options),
 	  verb_publish, 1, NULL },
+	{ "flush", "Publishes what a dead engine's outbox still holds.", "OUTBOX [--timeout TIME]",
+	  "tb flush /var/lib/tradebank/outbox/book.outbox", tb_flush_rows, sizeof(struct flush_options), verb_flush, 1, NULL },
 	{ "watch", "Live messages of topics, a JSON line each.", "[TOPIC]... [--since N] [--count N]",
 	  "tb watch BACKUP_READY --since 17", tb_watch_rows, sizeof(struct watch_options), verb_watch, 64, NULL },
 	{ "wait", "Waits for the next signal, or for that of one backup.", "[TOPIC] [--stream S] [--backup ID]",
@@ -40,8 +42,6 @@ const tb_verb tb_verbs[] = {
 
 	{ "check", "Before trouble: configuration, tiers, keys, clocks, room, ports.", "--dir DIR",
 	  "tb check --dir /var/lib/tradebank", NULL, 0, NULL, 0, NULL },
-	{ "flush", "Publishes what a dead engine's outbox still holds.", "OUTBOX", "tb flush /var/lib/tradebank/outbox/book",
-	  NULL, 0, NULL, 0, NULL },
 	{ "hold", "Keeps a backup from expiring.", "ID", "tb hold FUL_20260102T030405Z_0123456789abcdef", NULL, 0, NULL, 0,
 	  NULL },
 	{ "release", "Lets a held backup expire again.", "ID", "tb release FUL_20260102T030405Z_0123456789abcdef", NULL, 0,

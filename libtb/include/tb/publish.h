@@ -36,6 +36,7 @@ typedef enum tb_promise { TB_ACCEPTED, TB_DURABLE, TB_STORED } tb_promise;
 typedef struct tb_publisher_figures {
 	uint64_t accepted, durable, stored; /* highest numbers; 0: none */
 	uint64_t epoch;
+	uint64_t begun; /* its first number: what was accepted before and not delivered begins there. 0: no answer yet */
 	uint64_t outbox_used, outbox_size; /* bytes */
 	int connected;                     /* the broker granted a window and is heard */
 	uint64_t frames_sent, went_back;   /* frames given to the bus; times it had to go back for lost ones */
