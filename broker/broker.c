@@ -154,6 +154,11 @@ void tb_gather_message(tb_broker *broker, enum tb_kind kind, const ProtobufCMess
 	tb_gather(broker, &(tb_frame){ .kind = kind, .count = 1, .body = tb_span_of(body, size) }, (tb_span){ 0 });
 }
 
+void tb_broker_turned_away(tb_broker *broker, uint64_t count)
+{
+	broker->refused[TB_REFUSED_HOST] = count;
+}
+
 size_t tb_broker_gathered(const tb_broker *broker)
 {
 	return broker->batch.size;

@@ -70,6 +70,8 @@ tb_rc tb_broker_commit(tb_broker *broker, tb_err *err);
  * which it wants to be called again. A commit follows it like everything else. */
 uint64_t tb_broker_tick(tb_broker *broker);
 /* Bytes gathered for the next batch, so that the caller knows when to stop draining. */
+/* So many connections have been turned away so far, for status. */
+void tb_broker_turned_away(tb_broker *broker, uint64_t count);
 size_t tb_broker_gathered(const tb_broker *broker);
 
 #endif

@@ -9,6 +9,7 @@ static const char *const causes[TB_REFUSALS] = {
 	[TB_REFUSED_EPOCH] = "other epochs",
 	[TB_REFUSED_NUMBER] = "other numbers",
 	[TB_REFUSED_FENCED] = "fenced requests",
+	[TB_REFUSED_HOST] = "unknown hosts",
 	[TB_REFUSED_REQUEST] = "refused requests",
 };
 

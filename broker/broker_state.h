@@ -48,6 +48,7 @@ enum tb_refusal {
 	TB_REFUSED_EPOCH,     /* of another epoch, or without a window */
 	TB_REFUSED_NUMBER,    /* not the next number */
 	TB_REFUSED_FENCED,    /* under a lease or an epoch that another has by now, or that nobody has */
+	TB_REFUSED_HOST,      /* connections without a certificate that holds: they got nowhere */
 	TB_REFUSED_REQUEST,   /* any other request that may not be granted, or not now */
 	TB_REFUSALS
 };

@@ -2,6 +2,8 @@
 #include "base/log.h"
 #include "broker/serve.h"
 #include "broker/settings.h"
+#include "bus/address.h"
+#include "bus/host_keys.h"
 #include "bus/listen.h"
 #include "run/config.h"
 #include "run/notify.h"
@@ -10,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -71,14 +74,40 @@ static tb_rc read_config(tb_options *options, const tb_broker_settings *settings
 	return rc == TB_OK ? check_windows(&settings->config, err) : rc;
 }
 
-/* Sockets lie there: it is nobody else's. */
-static tb_rc make_run_dir(const char *dir, tb_err *err)
+static tb_rc find_group(const char *name, gid_t *ret_group, tb_err *err)
 {
-	tb_auto(tb_buf_drop) tb_buf path = { 0 };
-	tb_buf_print(&path, "%s/run", dir);
-	if ((mkdir(tb_buf_text(&path), 0700) != 0 && errno != EEXIST) || chmod(tb_buf_text(&path), 0700) != 0)
-		return tb_fail_errno(err, errno, "%s can't be made", tb_buf_text(&path));
+	uint64_t number;
+	const struct group *group = getgrnam(name);
+	if (group != NULL) {
+		*ret_group = group->gr_gid;
+	} else if (tb_uint_parse(name, &number) && number < UINT32_MAX) {
+		*ret_group = (gid_t)number;
+	} else {
+		tb_fail(err, TB_EINVAL, "socket.group is '%.80s', and there is no such group", name);
+		tb_hint(err, "make it with: groupadd %.80s; then make the engines' users members of it", name);
+		return TB_EINVAL;
+	}
 	return TB_OK;
+}
+
+/* Sockets lie there: it is nobody else's, but the members of the sockets' group may pass. */
+static tb_rc make_run_dir(const tb_broker_settings *settings, tb_err *err)
+{
+	const char *name = settings->config.socket_group;
+	tb_auto(tb_buf_drop) tb_buf path = { 0 };
+	gid_t group;
+	tb_buf_print(&path, "%s/run", settings->dir);
+	const char *dir = tb_buf_text(&path);
+	if ((mkdir(dir, 0700) != 0 && errno != EEXIST) || chmod(dir, 0700) != 0)
+		return tb_fail_errno(err, errno, "%s can't be made", dir);
+	if (name == NULL)
+		return TB_OK;
+	tb_rc rc = find_group(name, &group, err);
+	if (rc == TB_OK && (chown(dir, (uid_t)-1, group) != 0 || chmod(dir, 0710) != 0)) {
+		rc = tb_fail_errno(err, errno, "%s can't be opened to the group %s", dir, name);
+		tb_hint(err, "the broker's user has to be a member of that group: usermod -aG %.80s USER", name);
+	}
+	return rc;
 }
 
 static tb_rc fail_locked(int fd, const char *dir, tb_err *err)
@@ -166,32 +195,66 @@ static tb_rc open_core(const tb_broker_settings *settings, const tb_broker_out *
 
 static void log_also(const char *url)
 {
-	if (url != NULL)
+	if (url == NULL)
+		return;
+	if (strncmp(url, "tls+", 4) == 0)
+		tb_log(TB_LOG_INFO, "listens at %s too, for hosts with a certificate of this instance", url);
+	else
 		tb_log(TB_LOG_WARN, "listens at %s too: nothing is encrypted there, and whoever reaches it may do everything", url);
+}
+
+/* A further address with the keys that it is served with; NULL when there is none. */
+static const char *also(tb_buf *to, const tb_broker_settings *settings, const char *url)
+{
+	tb_auto(tb_buf_drop) tb_buf keys = { 0 };
+	if (url == NULL)
+		return NULL;
+	if (settings->config.listen_keys != NULL)
+		tb_buf_print(&keys, "%s", settings->config.listen_keys);
+	else
+		tb_buf_print(&keys, "%s/keys/hosts/" TB_HOST_BROKER, settings->dir);
+	tb_address_print(to, url, tb_buf_text(&keys));
+	return tb_buf_text(to);
+}
+
+static tb_rc serve_at(tb_serve *serve, const tb_broker_settings *settings, const char *const paths[3], tb_broker *broker,
+                      tb_err *err)
+{
+	const tb_broker_config *config = &settings->config;
+	tb_auto(tb_buf_drop) tb_buf request = { 0 }, events = { 0 }, topics = { 0 };
+	const tb_serve_urls urls = {
+		paths[0], also(&request, settings, config->listen_request),
+		paths[1], also(&events, settings, config->listen_events),
+		paths[2], also(&topics, settings, config->listen_topics),
+	};
+	tb_rc rc = tb_serve_listen(serve, &urls, broker, err);
+	if (rc != TB_OK)
+		return rc;
+	tb_log(TB_LOG_INFO, "listens at %s", urls.request);
+	log_also(config->listen_request);
+	log_also(config->listen_events);
+	log_also(config->listen_topics);
+	return TB_OK;
 }
 
 static tb_rc listen_all(tb_serve *serve, const tb_broker_settings *settings, tb_broker *broker, tb_err *err)
 {
+	static const char *const names[] = { "broker", "events", "topics" };
 	tb_auto(tb_buf_drop) tb_buf request = { 0 }, events = { 0 }, topics = { 0 };
-	tb_rc rc = tb_bus_address(settings->dir, "broker", &request, err);
+	tb_buf *const bufs[] = { &request, &events, &topics };
+	const char *paths[3];
+	gid_t group;
+	tb_rc rc = TB_OK;
+	for (size_t i = 0; rc == TB_OK && i < 3; i++) {
+		rc = tb_bus_address(settings->dir, names[i], bufs[i], err);
+		paths[i] = tb_buf_text(bufs[i]);
+	}
 	if (rc == TB_OK)
-		rc = tb_bus_address(settings->dir, "events", &events, err);
-	if (rc == TB_OK)
-		rc = tb_bus_address(settings->dir, "topics", &topics, err);
-	if (rc != TB_OK)
+		rc = serve_at(serve, settings, paths, broker, err);
+	if (rc != TB_OK || settings->config.socket_group == NULL)
 		return rc;
-	const tb_serve_urls urls = {
-		tb_buf_text(&request), settings->config.listen_request, tb_buf_text(&events), settings->config.listen_events,
-		tb_buf_text(&topics),  settings->config.listen_topics,
-	};
-	rc = tb_serve_listen(serve, &urls, broker, err);
-	if (rc != TB_OK)
-		return rc;
-	tb_log(TB_LOG_INFO, "listens at %s", urls.request);
-	log_also(urls.request_also);
-	log_also(urls.events_also);
-	log_also(urls.topics_also);
-	return TB_OK;
+	rc = find_group(settings->config.socket_group, &group, err);
+	return rc == TB_OK ? tb_serve_admit(serve, group, err) : rc;
 }
 
 static tb_rc open_signals(int *ret_fd, tb_err *err)
@@ -225,7 +288,7 @@ static tb_rc run(const tb_broker_settings *settings, tb_err *err)
 	tb_serve *serve = tb_serve_new(tb_clock_system());
 	tb_rc rc = sodium_init() < 0 ? tb_fail(err, TB_EIO, "libsodium doesn't start") : TB_OK;
 	if (rc == TB_OK)
-		rc = make_run_dir(settings->dir, err);
+		rc = make_run_dir(settings, err);
 	if (rc == TB_OK)
 		rc = lock_instance(settings->dir, &lock_fd, err);
 	if (rc == TB_OK)

@@ -11,6 +11,7 @@
 #define TURN_MESSAGES 1024
 #define TURN_BYTES ((size_t)8 * 1024 * 1024)
 #define TRIM_EVERY (10 * TB_NS_PER_S)
+#define COUNT_EVERY TB_NS_PER_S
 
 enum { INLET, OUTLET, SERVER, SOCKETS };
 
@@ -25,6 +26,8 @@ struct tb_serve {
 	int asked; /* requests have come since the last tick */
 	uint64_t tick_due;
 	uint64_t trim_due;
+	uint64_t count_due;
+	uint64_t turned_away; /* connections, so far */
 	tb_err failure; /* of a commit in the middle of a turn */
 };
 
@@ -81,6 +84,14 @@ tb_rc tb_serve_listen(tb_serve *serve, const tb_serve_urls *urls, tb_broker *bro
 	return rc;
 }
 
+tb_rc tb_serve_admit(tb_serve *serve, gid_t group, tb_err *err)
+{
+	tb_rc rc = tb_outlet_admit(serve->outlet, group, err);
+	if (rc == TB_OK)
+		rc = tb_inlet_admit(serve->inlet, group, err);
+	return rc == TB_OK ? tb_server_admit(serve->server, group, err) : rc;
+}
+
 static void drain_events(tb_serve *serve)
 {
 	tb_span message;
@@ -118,6 +129,21 @@ static void trim(tb_serve *serve)
 		return;
 	serve->trim_due = now + TRIM_EVERY;
 	tb_process_trim();
+}
+
+/* Whoever shows no certificate of the instance's. */
+static void count_turned_away(tb_serve *serve)
+{
+	uint64_t now = tb_mono_ns(serve->clock);
+	if (now < serve->count_due)
+		return;
+	serve->count_due = now + COUNT_EVERY;
+	uint64_t count = tb_inlet_turned_away(serve->inlet) + tb_outlet_turned_away(serve->outlet) +
+	                 tb_server_turned_away(serve->server);
+	if (serve->turned_away == 0 && count > 0)
+		tb_log(TB_LOG_WARN, "turned away somebody without a certificate of this instance; `tb status` counts them");
+	serve->turned_away = count;
+	tb_broker_turned_away(serve->broker, count);
 }
 
 static void log_sockets(tb_serve *serve)
@@ -159,6 +185,7 @@ tb_rc tb_serve_run(tb_serve *serve, int signal_fd, tb_err *err)
 		rc = turn(serve, err);
 		tb_outlet_turn(serve->outlet);
 		log_sockets(serve);
+		count_turned_away(serve);
 		trim(serve);
 		if (rc == TB_OK)
 			wait_for_work(serve, fds, sizeof(fds) / sizeof(fds[0]));

@@ -7,6 +7,8 @@
 
 #include "broker/broker.h"
 
+#include <sys/types.h>
+
 /* Requests that are held at once: those behind them wait in their askers' connections. */
 #define TB_SERVE_REQUESTS 256u
 
@@ -24,6 +26,7 @@ tb_serve *tb_serve_new(const tb_clock *clock);
 const tb_broker_out *tb_serve_out(tb_serve *serve);
 /* The core is ready: from here on engines and workers reach it. */
 tb_rc tb_serve_listen(tb_serve *serve, const tb_serve_urls *urls, tb_broker *broker, tb_err *err);
+tb_rc tb_serve_admit(tb_serve *serve, gid_t group, tb_err *err); /* its members may come in by the paths, too */
 /* Until signal_fd is readable (TB_OK, everything that came is committed) or a commit fails. Logs what happens to the
  * sockets. */
 tb_rc tb_serve_run(tb_serve *serve, int signal_fd, tb_err *err);

@@ -1,10 +1,12 @@
-/* The one file that knows nng: sockets, the asking side of REQ, the answering side of REP. */
+/* The file that knows nng: sockets, the asking side of REQ, the answering side of REP. (Addresses
+ * and closing are in nng_address.c and nng_close.c.) */
 #include "base/clock.h"
+#include "bus/address.h"
 #include "bus/door.h"
+#include "bus/nng_parts.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <nng/nng.h>
 #include <nng/protocol/pubsub0/pub.h>
 #include <nng/protocol/pubsub0/sub.h>
 #include <nng/protocol/reqrep0/rep.h>
@@ -14,6 +16,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define RECONNECT_FIRST_MS 10
@@ -26,36 +29,17 @@
 struct tb_socket {
 	nng_socket nng;
 	const char *url;
+	gid_t group; /* who may come in by the path besides its owner, when admits */
+	int admits;
 	nng_dialer dialer;
 	_Atomic uint64_t dialed_ns; /* when it was dialed, or was last connected; 0: it listens */
-	nng_listener listener;
-	int listens;
+	nng_listener listener, also;
+	int listens, listens_also;
 	atomic_int listener_id; /* 0: it dials */
 	atomic_int pipe;        /* the newest; 0: it is gone */
 	atomic_uint met;
 	nng_msg *lent; /* by the last receive */
 };
-
-static tb_rc rc_of(int error)
-{
-	static const struct {
-		int error;
-		tb_rc rc;
-	} rows[] = {
-		{ NNG_EINVAL, TB_EINVAL },     { NNG_EADDRINVAL, TB_EINVAL }, { NNG_ENOTSUP, TB_EINVAL },
-		{ NNG_EADDRINUSE, TB_EBUSY },  { NNG_EPERM, TB_EREFUSED },    { NNG_ENOENT, TB_ENOTFOUND },
-		{ NNG_ENOMEM, TB_ENOMEM },     { NNG_ENOSPC, TB_ENOSPACE },   { NNG_EAGAIN, TB_EBUSY },
-	};
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if (rows[i].error == error)
-			return rows[i].rc;
-	return TB_EIO;
-}
-
-static tb_rc fail(tb_err *err, int error, const char *url, const char *what)
-{
-	return tb_fail(err, rc_of(error), "%s %s: %s", url, what, nng_strerror(error));
-}
 
 /* A pipe that its protocol refuses is removed without having been added, and the next may be added before the last is
  * removed: so it is names that are kept, not a count. */
@@ -93,7 +77,7 @@ tb_rc tb_socket_open(enum tb_protocol protocol, const char *url, const tb_socket
 	nng_socket nng;
 	int error = open_quietly(protocol, &nng);
 	if (error != 0)
-		return fail(err, error, url, "has no socket");
+		return tb_nng_fail(err, error, url, "has no socket");
 	nng_socket_set_size(nng, NNG_OPT_RECVMAXSZ, options->receive_max);
 	nng_socket_set_ms(nng, NNG_OPT_RECONNMINT, RECONNECT_FIRST_MS);
 	nng_socket_set_ms(nng, NNG_OPT_RECONNMAXT, RECONNECT_LAST_MS);
@@ -112,73 +96,14 @@ tb_rc tb_socket_open(enum tb_protocol protocol, const char *url, const tb_socket
 	return TB_OK;
 }
 
-/* ---- closing
- *
- * nng 1.5 can lose track of a connection that is closed between a message's head and its body, and then waits for its
- * end for good, in the thread that ends connections for all sockets of the process. So sockets are closed beside the
- * caller, who waits for a while; one that isn't closed by then is left behind, and the next ones are hardly waited for. */
-
-#define CLOSE_PATIENCE (2 * TB_NS_PER_S)
-#define CLOSE_PATIENCE_STUCK (50 * TB_NS_PER_MS)
-
-struct closing {
-	nng_socket nng;
-	int done_fd;
-};
-
-static atomic_int closing_stuck;
-
-static void *close_beside(void *arg)
-{
-	struct closing *closing = arg;
-	nng_close(closing->nng);
-	tb_event_raise(closing->done_fd); /* behind this the caller may be gone with it */
-	return NULL;
-}
-
-static int start_closing(struct closing *closing)
-{
-	pthread_t thread;
-	sigset_t all, before;
-	closing->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (closing->done_fd < 0)
-		return 0;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int error = pthread_create(&thread, NULL, close_beside, closing);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (error == 0)
-		pthread_detach(thread);
-	else
-		close(closing->done_fd);
-	return error == 0;
-}
-
-/* 0: it isn't closed, and may still use what belongs to it. */
-static int close_patiently(nng_socket nng)
-{
-	struct closing *closing = tb_alloc_zero(1, sizeof(*closing));
-	closing->nng = nng;
-	uint64_t patience = atomic_load(&closing_stuck) ? CLOSE_PATIENCE_STUCK : CLOSE_PATIENCE;
-	if (!start_closing(closing)) {
-		nng_close(nng);
-	} else if (tb_wait_readable(closing->done_fd, -1, tb_deadline_after(patience)) != TB_OK) {
-		atomic_store(&closing_stuck, 1);
-		return 0;
-	} else {
-		tb_event_clear(closing->done_fd);
-		close(closing->done_fd);
-	}
-	free(closing);
-	return 1;
-}
+/* ---- */
 
 void tb_socket_close(tb_socket *socket)
 {
 	if (socket == NULL)
 		return;
 	nng_msg *lent = socket->lent;
-	if (close_patiently(socket->nng))
+	if (tb_nng_close(socket->nng))
 		free(socket);
 	nng_msg_free(lent);
 }
@@ -186,18 +111,18 @@ void tb_socket_close(tb_socket *socket)
 tb_rc tb_socket_dial(tb_socket *socket, tb_err *err)
 {
 	atomic_store(&socket->dialed_ns, tb_mono_ns(tb_clock_system()));
-	int error = nng_dialer_create(&socket->dialer, socket->nng, socket->url);
-	if (error != 0)
-		return fail(err, error, socket->url, "can't be dialed");
-	nng_dialer_set_bool(socket->dialer, NNG_OPT_TCP_KEEPALIVE, true); /* tcp's alone */
-	error = nng_dialer_start(socket->dialer, NNG_FLAG_NONBLOCK);
-	return error == 0 ? TB_OK : fail(err, error, socket->url, "can't be dialed");
+	tb_rc rc = tb_nng_dialer(socket->nng, socket->url, &socket->dialer, err);
+	if (rc != TB_OK)
+		return rc;
+	int error = nng_dialer_start(socket->dialer, NNG_FLAG_NONBLOCK);
+	return error == 0 ? TB_OK : tb_nng_fail(err, error, socket->url, "can't be dialed");
 }
 
 void tb_socket_redial(tb_socket *socket)
 {
 	uint64_t dialed_ns = atomic_load(&socket->dialed_ns), now = tb_mono_ns(tb_clock_system());
-	if (dialed_ns == 0 || tb_socket_connected(socket) || now < dialed_ns + TB_REDIAL_NS)
+	uint64_t patience = tb_address_is_path(socket->url) ? TB_REDIAL_NS : TB_REDIAL_FAR_NS;
+	if (dialed_ns == 0 || tb_socket_connected(socket) || now < dialed_ns + patience)
 		return;
 	nng_dialer_close(socket->dialer);
 	tb_socket_dial(socket, NULL); /* else the next time */
@@ -208,20 +133,44 @@ int tb_socket_connected(const tb_socket *socket)
 	return atomic_load(&socket->pipe) != 0;
 }
 
+/* nng has made it for its owner alone; it is given away before it is opened to others. */
+static tb_rc admit(const tb_socket *socket, tb_err *err)
+{
+	const char *path = socket->url + strlen("ipc://");
+	if (!socket->admits || !tb_address_is_path(socket->url))
+		return TB_OK;
+	if (chown(path, (uid_t)-1, socket->group) == 0 && chmod(path, 0660) == 0)
+		return TB_OK;
+	tb_fail_errno(err, errno, "%s can't be opened to the group %u", path, (unsigned)socket->group);
+	tb_hint(err, "a process that isn't root's can give its files to groups that it belongs to only");
+	return TB_EIO;
+}
+
+static tb_rc listen_at(tb_socket *socket, tb_err *err)
+{
+	int error = nng_listener_start(socket->listener, 0);
+	return error == 0 ? admit(socket, err) : tb_nng_fail(err, error, socket->url, "can't be listened on");
+}
+
+/* Connections may come from the listener's start on. */
 tb_rc tb_socket_listen(tb_socket *socket, tb_err *err)
 {
-	int error = nng_listener_create(&socket->listener, socket->nng, socket->url);
-	if (error != 0)
-		return fail(err, error, socket->url, "can't be listened on");
+	tb_rc rc = tb_nng_listener(socket->nng, socket->url, &socket->listener, err);
+	if (rc != TB_OK)
+		return rc;
 	atomic_store(&socket->listener_id, nng_listener_id(socket->listener));
-	nng_listener_set_int(socket->listener, NNG_OPT_IPC_PERMISSIONS, 0600); /* ipc's alone */
-	error = nng_listener_start(socket->listener, 0);
-	if (error != 0) {
+	rc = listen_at(socket, err);
+	socket->listens = rc == TB_OK;
+	if (rc != TB_OK)
 		nng_listener_close(socket->listener);
-		return fail(err, error, socket->url, "can't be listened on");
-	}
-	socket->listens = 1;
-	return TB_OK;
+	return rc;
+}
+
+tb_rc tb_socket_admit(tb_socket *socket, gid_t group, tb_err *err)
+{
+	socket->group = group;
+	socket->admits = 1;
+	return socket->listens ? admit(socket, err) : TB_OK;
 }
 
 void tb_socket_unlisten(tb_socket *socket)
@@ -238,13 +187,19 @@ int tb_socket_listens(const tb_socket *socket)
 
 tb_rc tb_socket_also(tb_socket *socket, const char *url, tb_err *err)
 {
-	nng_listener listener;
-	int error = nng_listener_create(&listener, socket->nng, url);
-	if (error != 0)
-		return fail(err, error, url, "can't be listened on");
-	nng_listener_set_bool(listener, NNG_OPT_TCP_KEEPALIVE, true); /* tcp's alone */
-	error = nng_listener_start(listener, 0);
-	return error == 0 ? TB_OK : fail(err, error, url, "can't be listened on");
+	tb_rc rc = tb_nng_listener(socket->nng, url, &socket->also, err);
+	if (rc != TB_OK)
+		return rc;
+	int error = nng_listener_start(socket->also, 0);
+	socket->listens_also = error == 0;
+	return error == 0 ? TB_OK : tb_nng_fail(err, error, url, "can't be listened on");
+}
+
+uint64_t tb_socket_turned_away(const tb_socket *socket)
+{
+	if (!socket->listens_also)
+		return 0;
+	return tb_nng_turned_at_listener(socket->also).by_us;
 }
 
 unsigned tb_socket_met(const tb_socket *socket)
@@ -255,7 +210,7 @@ unsigned tb_socket_met(const tb_socket *socket)
 tb_rc tb_socket_subscribe(tb_socket *socket, tb_span prefix, tb_err *err)
 {
 	int error = nng_socket_set(socket->nng, NNG_OPT_SUB_SUBSCRIBE, prefix.data, prefix.size);
-	return error == 0 ? TB_OK : fail(err, error, socket->url, "can't be subscribed to");
+	return error == 0 ? TB_OK : tb_nng_fail(err, error, socket->url, "can't be subscribed to");
 }
 
 /* The parts one behind the other. NULL: no memory. */
@@ -285,7 +240,7 @@ tb_rc tb_socket_send(tb_socket *socket, const tb_span *parts, size_t count, tb_e
 	if (error == 0)
 		return TB_OK;
 	nng_msg_free(message);
-	return fail(err, error, socket->url, "can't be sent to");
+	return tb_nng_fail(err, error, socket->url, "can't be sent to");
 }
 
 int tb_socket_receive(tb_socket *socket, tb_span *ret_message)
@@ -301,7 +256,7 @@ int tb_socket_receive(tb_socket *socket, tb_span *ret_message)
 tb_rc tb_socket_fd(tb_socket *socket, int *ret_fd, tb_err *err)
 {
 	int error = nng_socket_get_int(socket->nng, NNG_OPT_RECVFD, ret_fd);
-	return error == 0 ? TB_OK : fail(err, error, socket->url, "can't be waited for");
+	return error == 0 ? TB_OK : tb_nng_fail(err, error, socket->url, "can't be waited for");
 }
 
 /* ---- asking */
@@ -336,6 +291,18 @@ static tb_rc fail_unanswered(const struct client *client, unsigned met_before, t
 {
 	if (tb_socket_connected(client->socket) || tb_socket_met(client->socket) != met_before)
 		return tb_fail(err, TB_ETIMEOUT, "%s was reached, but has not answered in time", client->url);
+	tb_nng_turned turned = tb_nng_turned_at_dialer(client->socket->dialer);
+	if (turned.by_us > 0) {
+		tb_fail(err, TB_EUNREACHABLE, "what listens at %s isn't the broker of this instance: its certificate doesn't hold",
+		        client->url);
+		tb_hint(err, "correct the address, or copy this host's keys anew, as `tb keys host NAME` made them");
+		return TB_EUNREACHABLE;
+	}
+	if (turned.by_peer > 1 && tb_socket_met(client->socket) == 0) {
+		tb_fail(err, TB_EUNREACHABLE, "%s hangs up: what this host shows as its certificate doesn't hold there", client->url);
+		tb_hint(err, "this host needs a key and certificate of that instance: `tb keys host NAME` makes them there");
+		return TB_EUNREACHABLE;
+	}
 	tb_fail(err, TB_EUNREACHABLE, "nobody answers at %s", client->url);
 	tb_hint(err, "start what should listen there, or correct the address");
 	return TB_EUNREACHABLE;
@@ -357,7 +324,7 @@ static tb_rc client_await(struct client *client, uint64_t deadline, unsigned met
 		return tb_fail_interrupted(err, client->url);
 	if (rc == TB_ETIMEOUT)
 		return fail_unanswered(client, met_before, err);
-	return fail(err, error, client->url, "can't be asked");
+	return tb_nng_fail(err, error, client->url, "can't be asked");
 }
 
 static tb_rc client_exchange(struct client *client, nng_ctx context, nng_msg *request, uint64_t timeout_ns,
@@ -396,11 +363,11 @@ static tb_rc client_ask(tb_bus *bus, const tb_span *parts, size_t count, uint64_
 		return tb_fail(err, TB_EINVAL, "a request of %zu bytes is too large: %u are allowed", size, TB_BUS_MESSAGE_MAX);
 	int error = nng_ctx_open(&context, client->socket->nng);
 	if (error != 0)
-		return fail(err, error, client->url, "can't be asked");
+		return tb_nng_fail(err, error, client->url, "can't be asked");
 	nng_ctx_set_ms(context, NNG_OPT_REQ_RESENDTIME, RESEND_MS);
 	nng_msg *request = message_of(parts, count);
 	tb_rc rc = request != NULL ? client_exchange(client, context, request, timeout_ns, &answer, err)
-	                           : fail(err, NNG_ENOMEM, client->url, "can't be asked");
+	                           : tb_nng_fail(err, NNG_ENOMEM, client->url, "can't be asked");
 	nng_ctx_close(context);
 	if (rc == TB_OK)
 		*ret_answer = (tb_answer){ .whole = span_of(answer), .lent = answer, .give_back = give_back };
@@ -415,7 +382,7 @@ static tb_rc client_open(struct client *client, tb_err *err)
 		return tb_fail_errno(err, errno, "%s can't be waited for", client->url);
 	int error = nng_aio_alloc(&client->aio, client_done, client);
 	if (error != 0)
-		return fail(err, error, client->url, "can't be asked");
+		return tb_nng_fail(err, error, client->url, "can't be asked");
 	tb_rc rc = tb_socket_open(TB_REQ, client->url, &options, &client->socket, err);
 	return rc == TB_OK ? tb_socket_dial(client->socket, err) : rc;
 }
@@ -503,7 +470,7 @@ static tb_rc question_open(tb_server *server, tb_question *question, tb_err *err
 	if (error == 0)
 		error = nng_aio_alloc(&question->aio, question_moved, question);
 	if (error != 0)
-		return fail(err, error, server->door.url, "can't be answered on");
+		return tb_nng_fail(err, error, server->door.url, "can't be answered on");
 	server->count++;
 	nng_ctx_recv(question->context, question->aio);
 	return TB_OK;
@@ -574,6 +541,16 @@ void tb_question_answer(tb_question *question, tb_span text)
 tb_rc tb_server_also(tb_server *server, const char *url, tb_err *err)
 {
 	return tb_socket_also(server->door.socket, url, err);
+}
+
+tb_rc tb_server_admit(tb_server *server, gid_t group, tb_err *err)
+{
+	return tb_socket_admit(server->door.socket, group, err);
+}
+
+uint64_t tb_server_turned_away(const tb_server *server)
+{
+	return tb_socket_turned_away(server->door.socket);
 }
 
 const tb_listening *tb_server_listening(const tb_server *server)

@@ -1,5 +1,7 @@
 #include "bus/door.h"
 
+#include "bus/address.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +27,7 @@ tb_rc tb_door_watch(tb_door *door, int fd, tb_err *err)
 
 static tb_rc open_fds(tb_door *door, tb_err *err)
 {
-	int is_path = strncmp(door->url, PATH_SCHEME, strlen(PATH_SCHEME)) == 0;
+	int is_path = tb_address_is_path(door->url);
 	struct itimerspec second = { { is_path, 0 }, { is_path, 0 } };
 	door->fd = epoll_create1(EPOLL_CLOEXEC);
 	door->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);

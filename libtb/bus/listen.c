@@ -61,6 +61,16 @@ int tb_inlet_next(tb_inlet *inlet, tb_span *ret_message)
 	return 0;
 }
 
+tb_rc tb_inlet_admit(tb_inlet *inlet, gid_t group, tb_err *err)
+{
+	return tb_socket_admit(inlet->door.socket, group, err);
+}
+
+uint64_t tb_inlet_turned_away(const tb_inlet *inlet)
+{
+	return tb_socket_turned_away(inlet->door.socket);
+}
+
 const tb_listening *tb_inlet_listening(const tb_inlet *inlet)
 {
 	return &inlet->door.state;
@@ -107,6 +117,16 @@ void tb_outlet_send(tb_outlet *outlet, tb_span topic, tb_span body)
 {
 	const tb_span parts[] = { topic, { (const uint8_t *)"", 1 }, body };
 	tb_socket_send(outlet->door.socket, parts, 3, NULL);
+}
+
+tb_rc tb_outlet_admit(tb_outlet *outlet, gid_t group, tb_err *err)
+{
+	return tb_socket_admit(outlet->door.socket, group, err);
+}
+
+uint64_t tb_outlet_turned_away(const tb_outlet *outlet)
+{
+	return tb_socket_turned_away(outlet->door.socket);
 }
 
 const tb_listening *tb_outlet_listening(const tb_outlet *outlet)

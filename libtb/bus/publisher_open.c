@@ -1,3 +1,4 @@
+#include "bus/address.h"
 #include "bus/publisher_parts.h"
 
 #include "base/disk.h"
@@ -65,24 +66,24 @@ static tb_rc open_outbox(tb_publisher *publisher, const tb_publisher_options *op
 	return TB_OK;
 }
 
-static tb_rc find_url(const char *given, const char *dir, const char *name, tb_buf *ret_url, tb_err *err)
+static tb_rc find_url(const tb_publisher_options *options, const char *given, const char *name, tb_buf *ret_url, tb_err *err)
 {
-	if (given == NULL && dir != NULL)
-		return tb_bus_address(dir, name, ret_url, err);
+	if (given == NULL && options->dir != NULL)
+		return tb_bus_address(options->dir, name, ret_url, err);
 	if (given == NULL)
 		return tb_fail(err, TB_EINVAL, "a publisher needs the broker's three addresses, or an instance's directory");
-	tb_buf_print(ret_url, "%s", given);
+	tb_address_print(ret_url, given, options->host_keys);
 	return TB_OK;
 }
 
 static tb_rc dial(tb_publisher *publisher, const tb_publisher_options *options, tb_err *err)
 {
 	tb_auto(tb_buf_drop) tb_buf events = { 0 }, topics = { 0 }, requests = { 0 }, topic = { 0 };
-	tb_rc rc = find_url(options->events_url, options->dir, "events", &events, err);
+	tb_rc rc = find_url(options, options->events_url, "events", &events, err);
 	if (rc == TB_OK)
-		rc = find_url(options->topics_url, options->dir, "topics", &topics, err);
+		rc = find_url(options, options->topics_url, "topics", &topics, err);
 	if (rc == TB_OK)
-		rc = find_url(options->request_url, options->dir, "broker", &requests, err);
+		rc = find_url(options, options->request_url, "broker", &requests, err);
 	if (rc != TB_OK)
 		return rc;
 	tb_buf_print(&topic, "durable/%s", options->stream);

@@ -5,6 +5,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+#include <sys/types.h>
+
 enum tb_protocol { TB_REQ, TB_REP, TB_PUB, TB_SUB };
 
 typedef struct tb_socket tb_socket;
@@ -15,7 +17,7 @@ typedef struct tb_socket_options {
 	int keep_oldest;    /* SUB: a full queue drops what comes, not what it has */
 } tb_socket_options;
 
-/* It neither dials nor listens yet. Borrows url for its life. */
+/* It neither dials nor listens yet. url: see bus/address.h; borrowed for its life. */
 tb_rc tb_socket_open(enum tb_protocol protocol, const char *url, const tb_socket_options *options,
                      tb_socket **ret_socket, tb_err *err);
 void tb_socket_close(tb_socket *socket); /* NULL is fine. Whoever uses it in another thread must be through. */
@@ -26,12 +28,19 @@ int tb_socket_connected(const tb_socket *socket); /* what dials: its connection 
 /* A dialer of nng 1.5 gives up for good, without a word, when its peer on ipc:// goes before it has greeted: a broker that
  * is killed at that moment. So what has been without a connection for so long is dialed anew. Cheap: for who waits. */
 #define TB_REDIAL_NS (2 * TB_NS_PER_S)
+/* Over a network a connection may take its time, but not the minutes that the kernel waits when a host is gone. */
+#define TB_REDIAL_FAR_NS (10 * TB_NS_PER_S)
 void tb_socket_redial(tb_socket *socket);
 /* Listen; unlisten cuts the connections that came that way, and listen may follow it. */
 tb_rc tb_socket_listen(tb_socket *socket, tb_err *err);
 void tb_socket_unlisten(tb_socket *socket);
 int tb_socket_listens(const tb_socket *socket);
 tb_rc tb_socket_also(tb_socket *socket, const char *url, tb_err *err); /* listen at one more address */
+/* Who is in that group may connect by the path, too, now and whenever it is listened on anew. Its directory is the
+ * caller's. */
+tb_rc tb_socket_admit(tb_socket *socket, gid_t group, tb_err *err);
+/* Connections to the further address that were turned away: they showed no certificate that holds here. */
+uint64_t tb_socket_turned_away(const tb_socket *socket);
 /* Connections so far: of what dials, or through the present address of what listens. */
 unsigned tb_socket_met(const tb_socket *socket);
 

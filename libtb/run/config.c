@@ -23,11 +23,15 @@ const tb_opt tb_broker_rows[] = {
 	{ "streams.max", 0, TB_OPT_UINT, BROKER(streams_max), "1000", "1..2000", NULL,
 	  "Streams that there may be: an engine of a new name is refused beyond it.", 0 },
 	{ "listen.request", 0, TB_OPT_TEXT, BROKER(listen_request), NULL, NULL, "URL",
-	  "A further address for requests, e.g. tcp://127.0.0.1:7401.", 0 },
+	  "A further address for requests, e.g. tls+tcp://0.0.0.0:7401, for workers and engines on other hosts.", 0 },
 	{ "listen.events", 0, TB_OPT_TEXT, BROKER(listen_events), NULL, NULL, "URL",
 	  "A further address for events.", 0 },
 	{ "listen.topics", 0, TB_OPT_TEXT, BROKER(listen_topics), NULL, NULL, "URL",
 	  "A further address for topics.", 0 },
+	{ "listen.keys", 0, TB_OPT_TEXT, BROKER(listen_keys), NULL, NULL, "DIR",
+	  "Key and certificate for tls+tcp addresses; default: keys/hosts/broker below the instance's directory.", 0 },
+	{ "socket.group", 0, TB_OPT_TEXT, BROKER(socket_group), NULL, NULL, "GROUP",
+	  "Members of this group, by name or number, may use the broker's sockets, e.g. engines under another user.", 0 },
 	{ 0 },
 };
 

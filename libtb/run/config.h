@@ -9,6 +9,8 @@ typedef struct tb_broker_config {
 	uint64_t lease_ns, silence_ns;
 	uint64_t window_frames, window_bytes, publishers_max, streams_max;
 	char *listen_request, *listen_events, *listen_topics; /* beside the sockets below DIR/run; may be NULL */
+	char *listen_keys;  /* of tls+tcp:// addresses; NULL: DIR/keys/hosts/broker */
+	char *socket_group; /* NULL: the sockets are the owner's alone */
 } tb_broker_config;
 
 typedef struct tb_collector_config {

@@ -1,6 +1,7 @@
 #include "run/worker.h"
 
 #include "base/log.h"
+#include "bus/address.h"
 #include "run/config.h"
 #include "run/loop.h"
 #include "run/notify.h"
@@ -16,7 +17,7 @@
 #include <unistd.h>
 
 struct common {
-	char *dir, *broker, *key, *bank, *log_level;
+	char *dir, *broker, *tls, *key, *bank, *log_level;
 	int help, version;
 };
 
@@ -24,7 +25,9 @@ const tb_opt tb_worker_rows[] = {
 	{ "dir", 'd', TB_OPT_TEXT, offsetof(struct common, dir), NULL, NULL, "DIR",
 	  "The instance's directory: configuration, keys, banks, sockets.", 1 },
 	{ "broker", 'b', TB_OPT_TEXT, offsetof(struct common, broker), NULL, NULL, "URL",
-	  "The broker's address, e.g. ipc:///run/tradebank/broker.ipc.", 1 },
+	  "The broker's address, e.g. tls+tcp://10.0.0.1:7401.", 1 },
+	{ "tls", 0, TB_OPT_TEXT, offsetof(struct common, tls), NULL, NULL, "DIR",
+	  "For a broker at tls+tcp://HOST:PORT: this host's keys, a copy of what `tb keys host NAME` made.", 1 },
 	{ "key", 'k', TB_OPT_TEXT, offsetof(struct common, key), NULL, NULL, "FILE",
 	  "The key file of this worker.", 1 },
 	{ "bank", 0, TB_OPT_TEXT, offsetof(struct common, bank), NULL, NULL, "DIR",
@@ -144,7 +147,7 @@ static tb_rc process_open(struct process *process, const struct common *common, 
 	if (rc == TB_OK)
 		rc = open_signals(process, err);
 	if (rc == TB_OK && common->broker != NULL)
-		tb_buf_print(&url, "%s", common->broker);
+		tb_address_print(&url, common->broker, common->tls);
 	else if (rc == TB_OK)
 		rc = tb_bus_address(common->dir, "broker", &url, err);
 	if (rc == TB_OK)

@@ -106,7 +106,7 @@ typedef struct tb_worker {
 } tb_worker;
 
 /* What every worker's command line may say. */
-#define TB_WORKER_USAGE "--dir DIR | --broker URL --key FILE [--bank DIR]"
+#define TB_WORKER_USAGE "--dir DIR | --broker URL [--tls DIR] --key FILE [--bank DIR]"
 extern const tb_opt tb_worker_rows[];
 /* The program: options, signals, loop. Returns the exit code. */
 int tb_worker_main(const tb_worker *worker, int argc, char **argv);

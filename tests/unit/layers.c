@@ -206,7 +206,7 @@ static const struct {
 	const char *header; /* as its name begins */
 	const char *homes;
 } libraries[] = {
-	{ "nng/", " libtb/bus/bus_nng.c broker/serve.c " },
+	{ "nng/", " libtb/bus/bus_nng.c libtb/bus/nng_address.c libtb/bus/nng_close.c libtb/bus/nng_parts.h " },
 	{ "lmdb.h", " libtb/store/bank.c " },
 	{ "zstd", " libtb/store/seal.c " },
 };

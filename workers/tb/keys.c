@@ -11,6 +11,10 @@
 const tb_opt tb_keys_rows[] = {
 	{ "repo", 'r', TB_OPT_TEXT, offsetof(struct keys_options, repo), NULL, NULL, "PATH",
 	  "The repository; default: the instance's.", 1 },
+	{ "valid", 0, TB_OPT_SPAN, offsetof(struct keys_options, valid_ns), "5y", "1s..20y", NULL,
+	  "How long a host's certificate holds.", 1 },
+	{ "renew", 0, TB_OPT_FLAG, offsetof(struct keys_options, renew), NULL, NULL, NULL,
+	  "A host that has key and certificate gets new ones.", 1 },
 	{ 0 },
 };
 
@@ -210,7 +214,7 @@ static tb_rc run_new(tb_call *call, const char *dir, tb_err *err)
 static const struct {
 	const char *name;
 	tb_rc (*run)(tb_call *call, const char *dir, tb_err *err); /* NULL: not in this version */
-} actions[] = { { "list", run_list }, { "new", run_new }, { "rotate", NULL }, { "export", NULL } };
+} actions[] = { { "list", run_list }, { "new", run_new }, { "host", tb_keys_host }, { "rotate", NULL }, { "export", NULL } };
 
 enum { ACTION_COUNT = sizeof(actions) / sizeof(*actions) };
 

@@ -153,9 +153,12 @@ tb_rc verb_show(tb_call *call, tb_err *err);
 
 struct keys_options {
 	char *repo;
+	uint64_t valid_ns;
+	int renew;
 };
 extern const tb_opt tb_keys_rows[];
 tb_rc verb_keys(tb_call *call, tb_err *err);
+tb_rc tb_keys_host(tb_call *call, const char *dir, tb_err *err); /* `tb keys host NAME` (keys_host.c) */
 
 struct publish_options {
 	char *engine, *wait, *from_line;

@@ -37,7 +37,7 @@ const tb_verb tb_verbs[] = {
 	  "tb list --stream book", tb_list_rows, sizeof(struct list_options), verb_list, 0, NULL },
 	{ "show", "All that a backup says about itself.", "ID", "tb show FUL_20260102T030405Z_0123456789abcdef",
 	  tb_show_rows, sizeof(struct show_options), verb_show, 1, NULL },
-	{ "keys", "Who can restore; or makes another identity.", "list | new FILE",
+	{ "keys", "Who can restore; makes another identity, or keys for another host.", "list | new FILE | host NAME",
 	  "tb keys new /media/usb/second.key", tb_keys_rows, sizeof(struct keys_options), verb_keys, 2, NULL },
 
 	{ "check", "Before trouble: configuration, tiers, keys, clocks, room, ports.", "--dir DIR",

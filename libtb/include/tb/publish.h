@@ -29,6 +29,7 @@ typedef struct tb_publisher_options {
 	const char *topics_url;  /* … where durable numbers come from, … */
 	const char *request_url; /* … and where hello is said */
 	const char *dir;         /* instead of the three urls: an instance's directory on this machine */
+	const char *host_keys;   /* for tls+tcp:// urls: a copy of the directory that `tb keys host NAME` made for this host */
 } tb_publisher_options;
 
 typedef enum tb_promise { TB_ACCEPTED, TB_DURABLE, TB_STORED } tb_promise;
