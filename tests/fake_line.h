@@ -57,6 +57,15 @@ int tb_line_connected(tb_line *line)
 	return !away;
 }
 
+unsigned tb_line_pipe(const tb_line *line)
+{
+	(void)line;
+	pthread_mutex_lock(&fake.lock);
+	unsigned pipe = !fake.away;
+	pthread_mutex_unlock(&fake.lock);
+	return pipe;
+}
+
 tb_rc tb_line_send(tb_line *line, tb_span frame, tb_err *err)
 {
 	pthread_mutex_lock(&fake.lock);

@@ -91,6 +91,7 @@ typedef struct tb_line tb_line;
 tb_rc tb_line_dial(const char *events_url, const char *topics_url, const char *topic, tb_line **ret_line, tb_err *err);
 int tb_line_fd(tb_line *line);       /* readable when something was heard */
 int tb_line_connected(tb_line *line); /* both pipes are up */
+unsigned tb_line_pipe(const tb_line *line); /* where frames leave: 0: it is down; another number after each loss */
 /* Queue one frame; the buffer is copied. TB_EBUSY: nobody is connected, try later. Who has more than 512 frames on their
  * way loses some without a word: keep to the window. */
 tb_rc tb_line_send(tb_line *line, tb_span frame, tb_err *err);

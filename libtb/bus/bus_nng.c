@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define RECONNECT_FIRST_MS 10
-#define RECONNECT_LAST_MS 1000
+#define RECONNECT_LAST_MS 50 /* who waits for a broker that was killed is to be back at once */
 /* A lost connection makes nng send a request again at once; this is for a peer that is there and stays silent. */
 #define RESEND_MS 60000
 

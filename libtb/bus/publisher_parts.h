@@ -28,6 +28,7 @@ struct tb_publisher {
 	int thread_runs;
 	tb_pump *pump;
 	tb_line *line;
+	unsigned pipe; /* of the line, when it was looked at last */
 	tb_bus *bus;
 	tb_arena *turn;
 	tb_buf heard;

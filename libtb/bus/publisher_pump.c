@@ -183,6 +183,12 @@ static const Tb__Durable *read_told(tb_pump *pump, tb_span bytes)
 	return bytes.size == 0 && told->run_id.len == pump->run_id_size ? told : NULL;
 }
 
+void tb_pump_cut(tb_pump *pump)
+{
+	if (pump->granted && pump->failure.rc == TB_OK)
+		pump_ask_again(pump);
+}
+
 void tb_pump_heard(tb_pump *pump, tb_span bytes)
 {
 	if (!pump->granted || pump->failure.rc != TB_OK)

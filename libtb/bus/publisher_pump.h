@@ -26,6 +26,8 @@ void tb_pump_answered(tb_pump *pump, const Tb__HelloReply *reply);
 void tb_pump_unanswered(tb_pump *pump, tb_rc rc, const tb_err *err);
 int tb_pump_confirmed(const tb_pump *pump); /* the broker has answered in this opening: numbers are not in doubt */
 
+/* The connection was lost: what was on its way may be gone, and the window with it. */
+void tb_pump_cut(tb_pump *pump);
 /* Something was heard on the stream's topic. What isn't a TOLD frame that makes sense is ignored. */
 void tb_pump_heard(tb_pump *pump, tb_span bytes);
 

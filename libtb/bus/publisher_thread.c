@@ -50,6 +50,15 @@ static void hear(tb_publisher *publisher)
 		tb_pump_heard(publisher->pump, body);
 }
 
+/* A broker that was killed is asked for a window as soon as it is back, and not only when it has been silent for long. */
+static void watch_pipe(tb_publisher *publisher)
+{
+	unsigned pipe = tb_line_pipe(publisher->line);
+	if (publisher->pipe != 0 && pipe != publisher->pipe)
+		tb_pump_cut(publisher->pump);
+	publisher->pipe = pipe;
+}
+
 /* How long to leave the line alone; 0: it took all there was. */
 static uint64_t send_frames(tb_publisher *publisher)
 {
@@ -131,6 +140,7 @@ void *publisher_run(void *context)
 	tb_publisher *publisher = context;
 	pthread_setname_np(pthread_self(), "tb-publisher");
 	while (!atomic_load(&publisher->closing)) {
+		watch_pipe(publisher);
 		say_hello(publisher);
 		hear(publisher);
 		uint64_t leave_alone = send_frames(publisher);

@@ -136,6 +136,11 @@ int tb_line_connected(tb_line *line)
 	return tb_socket_connected(line->events) && tb_socket_connected(line->topics->socket);
 }
 
+unsigned tb_line_pipe(const tb_line *line)
+{
+	return tb_socket_connected(line->events) ? tb_socket_met(line->events) : 0;
+}
+
 /* PUB would take a frame without a connection, and drop it: better to be told. */
 tb_rc tb_line_send(tb_line *line, tb_span frame, tb_err *err)
 {

@@ -522,14 +522,19 @@ Test(line, it_comes_back_by_itself)
 	tb_inlet *inlet;
 	tb_outlet *outlet;
 	tb_line *line = line_to("durable/book");
+	cr_assert_eq(tb_line_pipe(line), 0);
 	cr_assert_eq(tb_outlet_listen(topics_url, &outlet, NULL), TB_OK);
 	cr_assert_eq(tb_inlet_listen(events_url, &inlet, NULL), TB_OK);
 	line_connect(line);
+	unsigned pipe = tb_line_pipe(line);
+	cr_assert_neq(pipe, 0);
 	tb_inlet_close(inlet);
 	while (tb_line_connected(line))
 		poll(NULL, 0, 1);
+	cr_assert_eq(tb_line_pipe(line), 0);
 	cr_assert_eq(tb_inlet_listen(events_url, &inlet, NULL), TB_OK);
 	line_connect(line);
+	cr_assert_gt(tb_line_pipe(line), pipe);
 	cr_assert_eq(tb_line_send(line, tb_span_text("here again"), NULL), TB_OK);
 	cr_assert(tb_span_equal(next_event(inlet), tb_span_text("here again")));
 	tb_line_close(line);

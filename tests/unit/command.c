@@ -513,9 +513,9 @@ Test(status, what_was_stored_and_is_gone_from_the_repository_is_told)
 
 Test(children, delays_double_to_five_seconds_and_begin_anew)
 {
-	static const uint64_t delays_ms[] = { 100, 200, 400, 800, 1600, 3200, 5000, 5000 };
+	static const uint64_t delays_ms[] = { 20, 40, 80, 160, 320, 640, 1280, 2560, 5000, 5000 };
 	child one = { .failures = 0 };
-	for (size_t i = 0; i < 8; i++) {
+	for (size_t i = 0; i < sizeof(delays_ms) / sizeof(*delays_ms); i++) {
 		one.failures++;
 		child_back_off(&one, T0);
 		cr_assert_eq(one.delay_ns, delays_ms[i] * TB_NS_PER_MS);
@@ -523,7 +523,7 @@ Test(children, delays_double_to_five_seconds_and_begin_anew)
 	}
 	one.failures = 1; /* it had lived for a while */
 	child_back_off(&one, T0);
-	cr_assert_eq(one.delay_ns, 100 * TB_NS_PER_MS);
+	cr_assert_eq(one.delay_ns, 20 * TB_NS_PER_MS);
 }
 
 Test(children, the_reason_of_an_end_is_the_last_error_in_the_log)

@@ -622,6 +622,25 @@ Test(pump, another_life_of_the_broker_or_its_word_means_hello)
 	expect_events(2, 1);
 }
 
+Test(pump, a_lost_connection_means_hello_at_once)
+{
+	say_hello();
+	accept_some(2);
+	expect_events(1, 2);
+	model_restart(&model);
+	now += TB_NS_PER_S;
+	tb_pump_cut(pump);
+	cr_assert(!figures().granted);
+	cr_assert_eq(tb_pump_deadline(pump), now);
+	cr_assert(say_hello());
+	tb_pump_cut(pump);
+	tb_pump_cut(pump); /* it is lost once */
+	cr_assert_eq(tb_pump_deadline(pump), now + 20 * MS);
+	now += 20 * MS;
+	cr_assert(say_hello());
+	expect_events(1, 2);
+}
+
 Test(pump, another_epoch_means_hello_and_an_older_one_nothing)
 {
 	say_hello();

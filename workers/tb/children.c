@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define DELAY_FIRST (100 * TB_NS_PER_MS)
+#define DELAY_FIRST (20 * TB_NS_PER_MS)
 #define DELAY_MAX (5 * TB_NS_PER_S)
 #define LOG_TAIL 8192
 #define LOG_SIZE_MAX (16 * 1024 * 1024)

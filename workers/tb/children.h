@@ -10,7 +10,7 @@
 #include <sys/types.h>
 
 #define CHILD_ARGS 8
-#define CHILD_LIVED_LONG (10 * TB_NS_PER_S) /* an end after that is none of a row */
+#define CHILD_LIVED_LONG (2 * TB_NS_PER_S) /* an end after that is none of a row */
 
 typedef struct child {
 	char name[32]; /* of its log and in messages: "storer", "sealer-2" */
