@@ -18,7 +18,9 @@
  *   15 journal      a batch is taken as durable without its sync
  *   16 tier         an object is taken as stored without its sync
  *   17 tier         a name is taken as stored without its directory's sync
- *   18 journal      a new file is used before its name is synced */
+ *   18 journal      a new file is used before its name is synced
+ *   21 collector    a bank that is rebuilt begins one event too late, and isn't compared with what was recorded
+ *   22 collector    a bank that is behind what is stored isn't discarded */
 #ifndef TB_BASE_PLANTED_H
 #define TB_BASE_PLANTED_H
 

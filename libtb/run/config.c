@@ -42,6 +42,10 @@ const tb_opt tb_collector_rows[] = {
 	  "A segment is cut this long after its first event: the most that a loss of the journal may cost.", 0 },
 	{ "environment", 0, TB_OPT_TEXT, COLLECTOR(environment), "production", NULL, "NAME",
 	  "Written into every backup.", 0 },
+	{ "rebuild.identity", 0, TB_OPT_TEXT, COLLECTOR(rebuild_identity), NULL, NULL, "FILE",
+	  "An identity, to rebuild a lost bank with; default: keys/identity.key below the instance's directory.", 0 },
+	{ "rebuild.repository", 0, TB_OPT_TEXT, COLLECTOR(rebuild_repository), NULL, NULL, "PATH",
+	  "The tier to rebuild a lost bank from; default: the instance's repository.", 0 },
 	{ 0 },
 };
 

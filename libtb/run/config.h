@@ -17,6 +17,8 @@ typedef struct tb_collector_config {
 	uint64_t segment_size;
 	uint64_t segment_age_ns;
 	char *environment;
+	char *rebuild_identity;   /* NULL: DIR/keys/identity.key */
+	char *rebuild_repository; /* NULL: the instance's */
 } tb_collector_config;
 
 typedef struct tb_sealer_config {

@@ -49,6 +49,11 @@ void tb_turn_put_volatile(tb_turn *turn, const tb_put *put, tb_held *frames)
 	tb_outgoing_add_volatile(turn->outgoing, put, frames);
 }
 
+tb_rc tb_turn_forget(tb_turn *turn, uint64_t stream, tb_err *err)
+{
+	return tb_outgoing_forget(turn->outgoing, turn->txn, stream, err);
+}
+
 int tb_turn_waits(const tb_turn *turn)
 {
 	return tb_outgoing_waits(turn->outgoing);

@@ -232,6 +232,63 @@ tb_rc tb_outgoing_clear(tb_outgoing *outgoing, tb_txn *txn, tb_err *err)
 	return rc;
 }
 
+static int record_is_of(tb_span record, uint64_t stream)
+{
+	tb_arena *arena = tb_arena_new();
+	tb_span frames;
+	Tb__PutRequest *request = read_record(record, arena, &frames);
+	int is = request != NULL && request->stream == stream;
+	tb_arena_free(arena);
+	return is;
+}
+
+/* The first record from *sequence on that is of the stream. TB_ENOTFOUND: none. */
+static tb_rc find_of_stream(tb_txn *txn, tb_db db, uint64_t stream, uint64_t *sequence, tb_err *err)
+{
+	tb_cursor *cursor;
+	uint8_t from[8];
+	tb_span key, value;
+	tb_rc rc = tb_cursor_open(txn, db, &cursor, err);
+	if (rc != TB_OK)
+		return rc;
+	rc = tb_cursor_seek(cursor, sequence_key(from, *sequence), &key, &value, err);
+	while (rc == TB_OK && !record_is_of(value, stream))
+		rc = tb_cursor_next(cursor, &key, &value, err);
+	if (rc == TB_OK)
+		*sequence = tb_get64_be(key.data);
+	tb_cursor_close(cursor);
+	return rc;
+}
+
+static void forget_volatile(tb_outgoing *outgoing, uint64_t stream)
+{
+	struct volatile_put **at = &outgoing->first;
+	while (*at != NULL) {
+		struct volatile_put *put = *at;
+		if (!record_is_of(tb_buf_span(&put->record), stream)) {
+			at = &put->next;
+			continue;
+		}
+		*at = put->next;
+		tb_buf_drop(&put->record);
+		free(put);
+	}
+	outgoing->end = at;
+}
+
+tb_rc tb_outgoing_forget(tb_outgoing *outgoing, tb_txn *txn, uint64_t stream, tb_err *err)
+{
+	tb_db db;
+	uint64_t sequence = 0;
+	tb_rc rc = tb_txn_db(txn, "outgoing", &db, err);
+	while (rc == TB_OK && (rc = find_of_stream(txn, db, stream, &sequence, err)) == TB_OK) {
+		uint8_t key[8];
+		rc = tb_txn_delete(txn, db, sequence_key(key, sequence++), err);
+	}
+	forget_volatile(outgoing, stream);
+	return rc == TB_ENOTFOUND ? TB_OK : rc;
+}
+
 tb_rc tb_outgoing_sweep(tb_outgoing *outgoing, tb_txn *txn, tb_err *err)
 {
 	if (outgoing->answered_count == 0)

@@ -24,6 +24,8 @@ tb_rc tb_outgoing_add(tb_outgoing *outgoing, tb_txn *txn, const tb_put *put, tb_
 void tb_outgoing_add_volatile(tb_outgoing *outgoing, const tb_put *put, tb_held *frames);
 /* Forgets everything that is queued. */
 tb_rc tb_outgoing_clear(tb_outgoing *outgoing, tb_txn *txn, tb_err *err);
+/* Forgets what is queued under that stream's lease: it was made by a bank that is discarded. */
+tb_rc tb_outgoing_forget(tb_outgoing *outgoing, tb_txn *txn, uint64_t stream, tb_err *err);
 /* Deletes what was answered since the last turn. */
 tb_rc tb_outgoing_sweep(tb_outgoing *outgoing, tb_txn *txn, tb_err *err);
 /* No committed durable put waits for its answer (those that stay back don't count). */

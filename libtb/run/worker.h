@@ -74,6 +74,8 @@ void tb_turn_put_volatile(tb_turn *turn, const tb_put *put, tb_held *frames);
 int tb_turn_waits(const tb_turn *turn); /* something queued in memory hasn't been put yet */
 /* Finish a frame that can't be right: it is kept as a reject, and the reason logged. */
 tb_rc tb_turn_reject(tb_turn *turn, const tb_frame *frame, uint64_t id, const tb_put *under, const char *reason, tb_err *err);
+/* Forgets what was queued under the stream's lease: the bank that it was made from is discarded. */
+tb_rc tb_turn_forget(tb_turn *turn, uint64_t stream, tb_err *err);
 /* Are all earlier durable puts answered? (Of former turns; this one's are not yet on their way.) */
 int tb_turn_settled(const tb_turn *turn);
 /* A stream's lease is held under this generation: its queued puts may go out. 0: not held: they stay back. */

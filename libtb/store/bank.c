@@ -524,6 +524,26 @@ tb_rc tb_txn_delete(tb_txn *txn, tb_db db, tb_span key, tb_err *err)
 	return code == 0 ? TB_OK : fail(txn->bank, code, "can't delete an entry", err);
 }
 
+tb_rc tb_txn_delete_below(tb_txn *txn, tb_db db, tb_span prefix, uint64_t *most, tb_err *err)
+{
+	tb_cursor *cursor;
+	tb_rc rc = tb_cursor_open(txn, db, &cursor, err);
+	if (rc != TB_OK)
+		return rc;
+	while (rc == TB_OK && *most > 0) {
+		tb_span key = { 0 }, value;
+		rc = tb_cursor_seek(cursor, prefix, &key, &value, err);
+		if (rc == TB_OK && (key.size < prefix.size || memcmp(key.data, prefix.data, prefix.size) != 0))
+			rc = TB_ENOTFOUND;
+		int code = rc == TB_OK ? mdb_cursor_del(cursor->mdb, 0) : 0;
+		if (code != 0)
+			rc = fail(txn->bank, code, "can't delete an entry", err);
+		*most -= rc == TB_OK;
+	}
+	tb_cursor_close(cursor);
+	return rc == TB_ENOTFOUND ? TB_OK : rc;
+}
+
 /* Cursors */
 
 tb_rc tb_cursor_open(tb_txn *txn, tb_db db, tb_cursor **ret_cursor, tb_err *err)

@@ -44,6 +44,9 @@ tb_rc tb_txn_put(tb_txn *txn, tb_db db, tb_span key, tb_span value, tb_err *err)
 /* Keys in ascending order behind the last one: much faster. TB_EINVAL when it isn't behind it. */
 tb_rc tb_txn_append(tb_txn *txn, tb_db db, tb_span key, tb_span value, tb_err *err);
 tb_rc tb_txn_delete(tb_txn *txn, tb_db db, tb_span key, tb_err *err); /* TB_ENOTFOUND, no sentence */
+/* Deletes entries whose keys begin with prefix (8 to 64 bytes), at most *most of them, which goes down by what was
+ * deleted: 0 afterwards says that there may be more. */
+tb_rc tb_txn_delete_below(tb_txn *txn, tb_db db, tb_span prefix, uint64_t *most, tb_err *err);
 
 /* The first entry with key ≥ from (empty: the first of all); then each next one. TB_ENOTFOUND at the end, no sentence. */
 tb_rc tb_cursor_open(tb_txn *txn, tb_db db, tb_cursor **ret_cursor, tb_err *err);

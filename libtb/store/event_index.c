@@ -184,6 +184,19 @@ tb_rc tb_event_index_open(tb_txn *txn, uint64_t stream, tb_event_index **ret_ind
 	return TB_OK;
 }
 
+tb_rc tb_event_index_clear(tb_event_index *index, tb_txn *txn, uint64_t *most, tb_err *err)
+{
+	uint8_t prefix[8];
+	tb_put64_be(prefix, index->stream);
+	tb_rc rc = tb_txn_delete_below(txn, index->blocks_db, tb_span_of(prefix, sizeof(prefix)), most, err);
+	if (rc == TB_OK)
+		rc = tb_txn_delete_below(txn, index->runs_db, tb_span_of(prefix, sizeof(prefix)), most, err);
+	index->run_count = 0;
+	index->next_id = 1;
+	index->from = index->to = 0;
+	return rc;
+}
+
 void tb_event_index_free(tb_event_index *index)
 {
 	if (index == NULL)

@@ -39,6 +39,8 @@ void tb_index_entry_fill(tb_index_entry *entry, const uint8_t *hash, uint64_t nu
  * begins it: else TB_EINVAL. */
 tb_rc tb_event_index_add(tb_event_index *index, tb_txn *txn, tb_index_entry *entries, uint64_t from, uint64_t to,
                          tb_err *err);
+/* Empties it, at most *most rows at once, which goes down by what went; it is empty when something of *most is left. */
+tb_rc tb_event_index_clear(tb_event_index *index, tb_txn *txn, uint64_t *most, tb_err *err);
 /* Merges runs that are due, moving about `entries` of them. ret_more: some are still due. */
 tb_rc tb_event_index_merge(tb_event_index *index, tb_txn *txn, uint64_t entries, int *ret_more, tb_err *err);
 

@@ -169,7 +169,7 @@ static void check_signal_bank(void)
 	tb_cursor *cursor;
 	tb_err err = { 0 };
 	tb_span key, value;
-	tb_rc rc = tb_bank_open(sim.workers[SIM_WORKERS - 1].bank, TB_BANK_WRITER | TB_BANK_SCRATCH, 0, &bank, &err);
+	tb_rc rc = tb_bank_open(sim.workers[SIM_SIGNAL].bank, TB_BANK_WRITER | TB_BANK_SCRATCH, 0, &bank, &err);
 	if (rc != TB_OK || tb_bank_write(bank, &txn, &err) != TB_OK) {
 		sim_fail("the signal's bank doesn't open: %s", err.text);
 		return;

@@ -5,7 +5,7 @@
  *
  * A run is a seed. It holds
  *   host.c     the broker's core, its journal on a disk that breaks (tests/fault/fault_disk.h)
- *   workers.c  one collector, two sealers, one storer, one signal: the loop of libtb/run/loop.h on real banks that are
+ *   workers.c  one collector or two, two sealers, one storer, one signal: the loop of libtb/run/loop.h on real banks that are
  *              never synced, with a bus that ends here
  *   engines.c  publishers: outboxes on a memory file system, and the pump that their background thread runs
  *   line.c     what is on its way between engines and broker
@@ -17,7 +17,8 @@
  * order, or all of them for a while; requests lost, done twice, done late, their answers lost; workers killed at any
  * request and between turns, or stalled for longer than their leases last; engines killed; the broker killed at any
  * call to its disk, and its host's power cut there, with any part of what wasn't synced lost; syncs that fail; the
- * repository's disk the same; a real clock that jumps.
+ * repository's disk the same; a real clock that jumps; banks lost with their processes. With two collectors streams move
+ * whenever one is gone or stalled for longer than its leases last, and come back to a bank that is behind by then.
  *
  * A kill is exact: from that moment each request fails with a code that is final to the loop, so nothing is committed
  * behind it; then the loop is closed and opened again.
@@ -26,7 +27,7 @@
  * events that were never accepted; a put under a lease that has gone to another is fenced; no worker ends and no
  * publisher fails but by a fault; queues stay bounded.
  *
- * Then everything heals (but one sealer may stay dead, whose leases have to lapse) and has to come to rest in time:
+ * Then everything heals (but one sealer, or one of two collectors, may stay dead, whose leases have to lapse) and has to come to rest in time:
  * all events durable and stored, no frame open, no backup running. At the end (check.c): the archive's events are those
  * that were accepted, once and in order; verify finds nothing in every byte; restores to any event give the state that
  * the events make (model.c); each backup has one READY record in the signal's bank and one event in tb.signals.
@@ -47,7 +48,8 @@
 #include "tb/events.h"
 
 #define SIM_ENGINES 3
-#define SIM_WORKERS 5
+#define SIM_WORKERS 6
+#define SIM_SIGNAL 4 /* which of them */
 #define SIM_ORDERS 256
 #define SIM_KEYS 24
 
@@ -55,7 +57,7 @@
 struct sim_rates {
 	uint32_t line_drop, line_repeat, line_late, line_cut;
 	uint32_t request_lost, answer_lost, request_repeated, request_late;
-	uint32_t worker_kill, worker_stall, engine_kill;
+	uint32_t worker_kill, worker_stall, bank_lost, engine_kill;
 	uint32_t broker_kill, broker_power, broker_sync;
 	uint32_t tier_power, tier_sync;
 	uint32_t clock_jump;
@@ -133,6 +135,7 @@ struct sim {
 	int recorded; /* for tests/crash: no faults, the system's disk, banks that are synced */
 	uint64_t mono_ns, real_ns;
 	int values_small;
+	int two_collectors;
 	int lies, lied; /* a sealer will name an object, or has named one, that it doesn't put */
 	uint64_t tick_ns; /* the most that a step takes */
 	tb_clock clock;
@@ -171,7 +174,7 @@ struct sim {
 };
 extern struct sim sim;
 
-enum sim_count { SIM_KILLS, SIM_BROKER_DEATHS, SIM_POWER_CUTS, SIM_LOST, SIM_EVENTS, SIM_BACKUPS, SIM_RESTORES };
+enum sim_count { SIM_BANKS, SIM_KILLS, SIM_BROKER_DEATHS, SIM_POWER_CUTS, SIM_LOST, SIM_EVENTS, SIM_BACKUPS, SIM_RESTORES };
 
 /* chance.c */
 void sim_seed(uint64_t seed);

@@ -24,6 +24,7 @@ static const struct {
 	{ &sealer_worker, "sealer-2", "keys/instance.pub" },
 	{ &storer_worker, "storer", NULL },
 	{ &signal_worker, "signal", NULL },
+	{ &collector_worker, "collector-2", "keys/collector.key" }, /* in some runs */
 };
 
 static const void *options_of(const tb_worker *kind)
@@ -71,6 +72,11 @@ static void end_process(struct sim_worker *worker)
 	worker->down_until = sim.mono_ns + sim_below(300 * TB_NS_PER_MS);
 	settle_tier(worker);
 	sim.counts[SIM_KILLS]++;
+	if (is_storer(worker) || worker->kind == &signal_worker || !sim_strikes(sim.rates.bank_lost))
+		return;
+	sim_say("the bank of %s is lost", worker->name);
+	tb_disk_remove_tree(tb_disk_system(), worker->bank, NULL);
+	sim.counts[SIM_BANKS]++;
 }
 
 static void open_worker(struct sim_worker *worker)
@@ -101,7 +107,9 @@ void worker_begin(struct sim_worker *worker, size_t index)
 		/* Always ready: a loop that would sleep until then goes on at once. */
 		.wake_fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK),
 	};
-	open_worker(worker);
+	worker->down_until = index == SIM_WORKERS - 1 && !sim.two_collectors ? UINT64_MAX : 0;
+	if (worker->down_until == 0)
+		open_worker(worker);
 }
 
 void worker_end(struct sim_worker *worker)

@@ -70,7 +70,7 @@ static void choose_rates(void)
 	sim.rates = (struct sim_rates){
 		.line_drop = rate(2500), .line_repeat = rate(1000), .line_late = rate(4000), .line_cut = rate(40),
 		.request_lost = rate(800), .answer_lost = rate(800), .request_repeated = rate(800), .request_late = rate(300),
-		.worker_kill = rate(300), .worker_stall = rate(40), .engine_kill = rate(60),
+		.worker_kill = rate(300), .worker_stall = rate(40), .bank_lost = sim_below(2) ? 3000 : 0, .engine_kill = rate(60),
 		.broker_kill = rate(60), .broker_power = rate(60), .broker_sync = rate(60),
 		.tier_power = rate(100), .tier_sync = rate(100), .clock_jump = rate(40),
 	};
@@ -119,6 +119,9 @@ static void choose_options(void)
 		sim.collector.segment_size = 2048 + sim_below(30000);
 		sim.values_small = 1;
 	}
+	sim.collector.rebuild_identity = tb_strdup(sim_below_dir("keys/identity.key"));
+	sim.collector.rebuild_repository = tb_strdup(sim_below_dir("repository"));
+	sim.two_collectors = sim_below(3) == 0;
 	sim.sealer = (tb_sealer_config){ .level = sim_below(2) };
 	sim.storer.repository = tb_strdup(sim_below_dir("repository"));
 	sim.lies = !sim.recorded && sim_below(25) == 0;
@@ -162,6 +165,8 @@ void sim_end(void)
 	fault_disk_drop(&sim.tier);
 	tb_buf_drop(&sim.period);
 	free(sim.storer.repository);
+	free(sim.collector.rebuild_identity);
+	free(sim.collector.rebuild_repository);
 	tb_arena_free(sim.arena);
 	tb_disk_remove_tree(tb_disk_system(), sim.dir, NULL);
 }
@@ -210,7 +215,8 @@ static void heal(size_t dead)
 	for (size_t i = 0; i < sim.engine_count; i++)
 		sim.engines[i].down_until = sim.engines[i].cut_until = 0;
 	for (size_t i = 0; i < SIM_WORKERS; i++) {
-		sim.workers[i].down_until = 0;
+		if (sim.workers[i].down_until != UINT64_MAX)
+			sim.workers[i].down_until = 0;
 		sim.workers[i].kill_in = 0;
 	}
 	if (dead < SIM_WORKERS)
@@ -231,12 +237,22 @@ static void round_of_all(size_t dead)
 	tb_arena_reset(sim.arena);
 }
 
+/* A sealer, or one of two collectors: the other one is enough. */
+static size_t choose_dead(void)
+{
+	if (sim_below(2))
+		return SIM_WORKERS;
+	if (sim.two_collectors && sim_below(2))
+		return sim_below(2) ? 0 : SIM_WORKERS - 1;
+	return 1 + sim_below(2);
+}
+
 static void come_to_rest(void)
 {
-	size_t dead = sim_below(2) ? 1 + sim_below(2) : SIM_WORKERS; /* a sealer: the other one is enough */
+	size_t dead = choose_dead();
 	uint64_t until = sim.mono_ns + HEAL_NS, rounds = 0;
 	heal(dead);
-	sim_say("everything heals%s", dead < SIM_WORKERS ? ", but one sealer stays dead" : "");
+	sim_say("everything heals%s", dead < SIM_WORKERS ? ", but one worker stays dead" : "");
 	while (!sim.failed) {
 		round_of_all(dead);
 		if (++rounds % 8 == 0 && !sim.failed && (sim.lied ? rounds == LIE_ROUNDS : check_quiet()))

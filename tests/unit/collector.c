@@ -240,7 +240,8 @@ Test(collector, a_stream_that_went_on_elsewhere_is_not_taken)
 		turn_begin(0);
 		give_grant(&grant);
 		turn_end();
-		cr_assert_eq(book()->blocked, i > 0, "%d", i);
+		cr_assert_eq(book()->blocked, i == 5, "%d", i);
+		cr_assert_eq(book()->rebuild != NULL, i > 0 && i < 5, "%d", i);
 		Tb__Health health = TB__HEALTH__INIT;
 		health.state = (char *)(uintptr_t)"healthy";
 		room.worker->health(room.self, room.kept, &health);

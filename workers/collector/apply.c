@@ -213,6 +213,24 @@ static tb_rc move_bank(tb_collector *collector, tb_turn *turn, tb_stream *stream
 	return TB_OK;
 }
 
+static tb_rc put_head(tb_collector *collector, tb_turn *turn, tb_span at, const Tb__BankHead *head, tb_span *ret_bytes,
+                      tb_err *err)
+{
+	size_t size = tb__bank_head__get_packed_size(head);
+	uint8_t *bytes = tb_arena_alloc(turn->arena, size);
+	tb__bank_head__pack(head, bytes);
+	*ret_bytes = tb_span_of(bytes, size);
+	return tb_txn_put(turn->txn, collector->heads_db, at, *ret_bytes, err);
+}
+
+tb_rc apply_head(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__BankHead *head, tb_err *err)
+{
+	uint8_t key[24];
+	tb_span bytes;
+	return put_head(collector, turn, head_key(key, stream, (tb_event_kind)head->body, head->bit_phase, head->pair), head,
+	                &bytes, err);
+}
+
 static tb_rc flush_moved(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_err *err)
 {
 	tb_rc rc = TB_OK;
@@ -224,14 +242,11 @@ static tb_rc flush_moved(tb_collector *collector, tb_turn *turn, tb_stream *stre
 		head.bit_phase = moved->bit_phase;
 		head.head = (ProtobufCBinaryData){ TB_HASH, moved->head };
 		head.count = moved->count;
-		size_t size = tb__bank_head__get_packed_size(&head);
-		uint8_t *bytes = tb_arena_alloc(turn->arena, size);
-		tb__bank_head__pack(&head, bytes);
 		uint8_t key[24];
-		tb_span at = head_key(key, stream, moved->kind, moved->bit_phase, moved->pair);
-		rc = tb_txn_put(turn->txn, collector->heads_db, at, tb_span_of(bytes, size), err);
+		tb_span at = head_key(key, stream, moved->kind, moved->bit_phase, moved->pair), bytes;
+		rc = put_head(collector, turn, at, &head, &bytes, err);
 		if (rc == TB_OK)
-			rc = tb_txn_put(turn->txn, collector->moved_db, at, tb_span_of(bytes, size), err);
+			rc = tb_txn_put(turn->txn, collector->moved_db, at, bytes, err);
 	}
 	stream->moved_count = 0;
 	return rc;
@@ -284,12 +299,12 @@ static tb_rc check_event(tb_turn *turn, const tb_stream *stream, const tb_frame 
 	return TB_OK;
 }
 
-static tb_rc apply_body(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_frame *frame,
-                        uint64_t number, const tb_event *event, tb_err *err)
+static tb_rc apply_body(tb_collector *collector, tb_turn *turn, tb_stream *stream, uint64_t epoch, uint64_t number,
+                        const tb_event *event, tb_err *err)
 {
 	if (event->kind == TB_EVENT_RESET)
 		return event->body.reset.commit ? reset_commit(collector, turn, stream, err)
-		                                : reset_begin(collector, turn, stream, number, frame->epoch, err);
+		                                : reset_begin(collector, turn, stream, number, epoch, err);
 	if (event->kind == TB_EVENT_DELTA)
 		add_op(stream, &event->body.delta);
 	for (size_t i = 0; event->kind == TB_EVENT_DELTAS && i < event->body.deltas.count; i++)
@@ -314,8 +329,27 @@ static tb_rc apply_event(tb_collector *collector, tb_turn *turn, tb_stream *stre
 	/* An engine's clock that runs more than a day ahead must not decide about every later moment. */
 	if (event.time_ns > stream->effective_ns && event.time_ns <= frame->time_ns + DAY_NS)
 		stream->effective_ns = event.time_ns;
-	tb_rc rc = apply_body(collector, turn, stream, frame, number, &event, err);
+	tb_rc rc = apply_body(collector, turn, stream, frame->epoch, number, &event, err);
 	return rc == TB_OK ? move_bank(collector, turn, stream, &event, backup_hash, err) : rc;
+}
+
+tb_rc apply_archived(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_archived_event *archived,
+                     uint64_t replay_from, tb_err *err)
+{
+	tb_event event;
+	uint8_t backup_hash[TB_HASH];
+	tb_event_hash(archived->canonical, backup_hash);
+	index_note(stream, backup_hash, archived->number);
+	if (archived->number < replay_from)
+		return TB_OK;
+	tb_rc rc = reset_see(collector, turn, stream, archived->flags, archived->epoch, err);
+	if (rc != TB_OK || archived->rejected)
+		return rc;
+	if (tb_event_unpack(archived->canonical, turn->arena, &event, err) != TB_OK ||
+	    (event.kind == TB_EVENT_RESET && event.body.reset.commit && stream->reset_begin == 0))
+		return tb_fail(err, TB_ECORRUPT, "event %llu of stream %s isn't one that could be applied",
+		               (unsigned long long)archived->number, stream->name);
+	return apply_body(collector, turn, stream, archived->epoch, archived->number, &event, err);
 }
 
 static void begin_segment(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_frame *frame)
@@ -331,13 +365,16 @@ tb_rc apply_frame(tb_collector *collector, tb_turn *turn, tb_stream *stream, con
 	uint64_t last = frame->first + frame->count - 1;
 	if (frame->count == 0 || last <= stream->applied)
 		return TB_OK; /* had it already */
+	if (segment_is_recut(stream) && stream->recut_end == 0)
+		return TB_OK; /* where this segment ends isn't told yet: the events come again */
 	if (frame->first != stream->applied + 1)
 		return tb_fail(err, TB_EINVAL, "the broker gave %s from number %llu on, but %llu comes next", stream->name,
 		               (unsigned long long)frame->first, (unsigned long long)stream->applied + 1);
 	tb_rc rc = tb_events_check(frame, err);
 	if (rc == TB_OK)
-		rc = reset_see_frame(collector, turn, stream, frame, err);
-	if (rc == TB_OK && stream->segment_bytes > 0 && stream->segment_bytes + tb_frame_size(frame) > SEGMENT_MAX)
+		rc = reset_see(collector, turn, stream, frame->flags, frame->epoch, err);
+	if (rc == TB_OK && stream->segment_bytes > 0 && stream->segment_bytes + tb_frame_size(frame) > SEGMENT_MAX &&
+	    !segment_is_recut(stream))
 		rc = segment_cut(collector, turn, stream, err);
 	if (rc != TB_OK)
 		return rc;
@@ -355,7 +392,7 @@ tb_rc apply_frame(tb_collector *collector, tb_turn *turn, tb_stream *stream, con
 	stream->stamp_ns = frame->time_ns;
 	stream->segment_bytes += tb_frame_size(frame);
 	stream->dirty = 1;
-	if (stream->segment_bytes >= collector->config->segment_size)
+	if (stream->segment_bytes >= collector->config->segment_size || segment_is_recut(stream))
 		rc = segment_cut(collector, turn, stream, err);
 	return rc;
 }

@@ -94,5 +94,5 @@ tb_rc chain_append(tb_collector *collector, tb_turn *turn, tb_stream *stream, Tb
 	stream->chain = manifest->chain;
 	memcpy(stream->manifest_hash, hash, TB_HASH_SIZE);
 	stream->dirty = 1;
-	return TB_OK;
+	return agree_remember(collector, turn, stream, err);
 }

@@ -66,7 +66,7 @@ static tb_rc open_databases(tb_collector *collector, tb_txn *txn, tb_err *err)
 	} rows[] = {
 		{ "streams", &collector->streams_db }, { "segments", &collector->segments_db }, { "heads", &collector->heads_db },
 		{ "moved", &collector->moved_db },     { "backups", &collector->backups_db },
-		{ "chunks", &collector->chunks_db },
+		{ "chunks", &collector->chunks_db },   { "links", &collector->links_db },
 	};
 	tb_rc rc = TB_OK;
 	for (size_t i = 0; rc == TB_OK && i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -123,7 +123,7 @@ static tb_rc collector_granted(void *self, tb_turn *turn, const Tb__Grant *grant
 	tb_stream *stream = rc == TB_OK ? stream_find(collector, grant->stream) : NULL;
 	if (stream != NULL && stream->blocked)
 		tb_log(TB_LOG_ERROR, "stream %s isn't taken: %s", stream->name, stream->why);
-	else if (stream != NULL)
+	else if (stream != NULL && stream->rebuild == NULL)
 		tb_log(TB_LOG_INFO, "stream %s, generation %llu: goes on after event %llu", stream->name,
 		       (unsigned long long)stream->generation, (unsigned long long)stream->applied);
 	return rc;
@@ -136,9 +136,7 @@ static tb_rc collector_revoked(void *self, tb_turn *turn, uint64_t id, tb_err *e
 	(void)err;
 	if (stream == NULL)
 		return TB_OK;
-	stream->generation = 0;
-	plan_drop(collector, stream);
-	tb_turn_lease(turn, id, 0);
+	stream_let_go(collector, turn, stream);
 	return TB_OK;
 }
 
@@ -151,6 +149,15 @@ static void collector_refused(void *self, uint64_t id, const tb_err *why)
 		return;
 	stream->generation = 0;
 	plan_drop(collector, stream);
+	rebuild_drop(collector, stream);
+}
+
+/* Why no events are wanted now: the stream isn't taken, or without a period there is nothing to seal for and the segment
+ * would grow without end, or where the open segment ends isn't told yet. */
+static int wants_none(const tb_collector *collector, const tb_stream *stream)
+{
+	return stream->blocked || stream->rebuild != NULL || !collector->period_known ||
+	       (segment_is_recut(stream) && stream->recut_end == 0);
 }
 
 static void collector_held(void *self, tb_arena *arena, Tb__Held ***ret_held, size_t *ret_count)
@@ -168,8 +175,7 @@ static void collector_held(void *self, tb_arena *arena, Tb__Held ***ret_held, si
 		held[at] = (Tb__Held)TB__HELD__INIT;
 		held[at].stream = stream->id;
 		held[at].generation = stream->generation;
-		/* Without a period there is nothing to seal for, and the segment would grow without end. */
-		held[at].next = stream->blocked || !collector->period_known ? UINT64_MAX : stream->applied + 1;
+		held[at].next = wants_none(collector, stream) ? UINT64_MAX : stream->applied + 1;
 		list[at] = &held[at];
 		at++;
 	}
@@ -230,8 +236,8 @@ static tb_rc collector_handle(void *self, tb_turn *turn, const tb_frame *frame, 
 {
 	tb_collector *collector = self;
 	tb_stream *stream = stream_find(collector, frame->stream);
-	if (stream == NULL || stream->generation == 0 || stream->blocked)
-		return TB_OK; /* not ours (any more): whoever holds it gets it */
+	if (stream == NULL || stream->generation == 0 || stream->blocked || stream->rebuild != NULL)
+		return TB_OK; /* not ours (any more, or yet): whoever holds it, under whatever grant, gets it */
 	switch (frame->kind) {
 	case TB_KIND_EVENTS:
 		return apply_frame(collector, turn, stream, frame, err);
@@ -268,7 +274,7 @@ static tb_rc learn_period(tb_collector *collector, tb_turn *turn, tb_err *err)
 /* What is left of the time until the open segment is due. */
 static uint64_t segment_wait(const tb_stream *stream, uint64_t mono_ns)
 {
-	if (stream->segment_bytes == 0 || stream->generation == 0 || stream->blocked)
+	if (stream->segment_bytes == 0 || stream->generation == 0 || stream->blocked || segment_is_recut(stream))
 		return UINT64_MAX;
 	return stream->segment_due_ns > mono_ns ? stream->segment_due_ns - mono_ns : 0;
 }
@@ -276,9 +282,13 @@ static uint64_t segment_wait(const tb_stream *stream, uint64_t mono_ns)
 static tb_rc tick_stream(tb_collector *collector, tb_turn *turn, tb_stream *stream, uint64_t *wait_ns, tb_err *err)
 {
 	int more = 0, unmerged = 0;
+	if (stream->rebuild != NULL || stream->rebuilding)
+		return rebuild_step(collector, turn, stream, wait_ns, err);
 	tb_rc rc = apply_flush(collector, turn, stream, err);
 	if (rc == TB_OK)
 		rc = index_step(turn, stream, &unmerged, err);
+	if (rc == TB_OK)
+		rc = segment_learn_end(collector, turn, stream, err);
 	if (rc == TB_OK && segment_wait(stream, turn->mono_ns) == 0)
 		rc = segment_cut(collector, turn, stream, err);
 	if (rc == TB_OK)
@@ -312,11 +322,17 @@ static void collector_restarted(void *self)
 		plan_broker_restarted(stream);
 }
 
-static void tell_blocked(const tb_stream *stream, tb_arena *arena, Tb__Health *health)
+static void tell_blocked(const tb_collector *collector, const tb_stream *stream, tb_arena *arena, Tb__Health *health)
 {
 	tb_auto(tb_buf_drop) tb_buf text = { 0 };
-	tb_buf_print(&text, "stream %s isn't taken: %s", stream->name, stream->why);
-	health->state = (char *)(uintptr_t)"critical";
+	int stuck = 1;
+	if (stream->rebuild != NULL)
+		stuck = rebuild_tell(collector, stream, &text);
+	else
+		tb_buf_print(&text, "stream %s isn't taken: %s", stream->name, stream->why);
+	if (!stuck && strcmp(health->state, "critical") == 0)
+		return;
+	health->state = (char *)(uintptr_t)(stuck ? "critical" : "degraded");
 	health->detail = tb_arena_text(arena, tb_buf_span(&text));
 }
 
@@ -326,8 +342,8 @@ static void collector_health(void *self, tb_arena *arena, Tb__Health *health)
 	Tb__StreamFigure *figures = tb_arena_alloc(arena, FIGURES_MAX * sizeof(*figures));
 	health->applied = tb_arena_alloc(arena, FIGURES_MAX * sizeof(*health->applied));
 	for (tb_stream *stream = collector->streams; stream != NULL; stream = stream->next) {
-		if (stream->blocked)
-			tell_blocked(stream, arena, health);
+		if (stream->blocked || stream->rebuild != NULL)
+			tell_blocked(collector, stream, arena, health);
 		if (stream->generation == 0 || health->n_applied == FIGURES_MAX)
 			continue;
 		Tb__StreamFigure *figure = &figures[health->n_applied];

@@ -24,13 +24,28 @@ static tb_span row_key(uint8_t key[ROW_KEY], const tb_collector *collector, cons
 	return tb_span_of(key, ROW_KEY);
 }
 
+static void hash_content(const tb_collector *collector, tb_span content, uint8_t ret_hash[TB_HASH_SIZE])
+{
+	crypto_generichash(ret_hash, TB_HASH_SIZE, content.data, content.size, collector->chunk_secret,
+	                   sizeof(collector->chunk_secret));
+}
+
+static tb_rc put_row(tb_collector *collector, tb_turn *turn, tb_span key, const uint8_t *name, uint64_t size_plain,
+                     uint64_t size_stored, tb_err *err)
+{
+	uint8_t row[ROW_SIZE];
+	memcpy(row, name, TB_OBJECT_NAME);
+	tb_put64(row + AT_PLAIN, size_plain);
+	tb_put64(row + AT_STORED, size_stored);
+	return tb_txn_put(turn->txn, collector->chunks_db, key, tb_span_of(row, ROW_SIZE), err);
+}
+
 tb_rc dedup_find(tb_collector *collector, tb_turn *turn, tb_plan *plan, tb_span content, tb_err *err)
 {
 	struct chunk *chunk = &plan->chunks[plan->chunk_count - 1];
 	uint8_t key[ROW_KEY];
 	tb_span row;
-	crypto_generichash(chunk->content_hash, TB_HASH_SIZE, content.data, content.size, collector->chunk_secret,
-	                   sizeof(collector->chunk_secret));
+	hash_content(collector, content, chunk->content_hash);
 	tb_rc rc = tb_txn_get(turn->txn, collector->chunks_db, row_key(key, collector, chunk), &row, err);
 	if (rc != TB_OK)
 		return rc;
@@ -50,15 +65,23 @@ tb_rc dedup_learn(tb_collector *collector, tb_turn *turn, const tb_plan *plan, t
 	tb_rc rc = TB_OK;
 	for (size_t i = 0; rc == TB_OK && i < plan->chunk_count; i++) {
 		const struct chunk *chunk = &plan->chunks[i];
-		uint8_t key[ROW_KEY], row[ROW_SIZE];
+		uint8_t key[ROW_KEY];
 		if (!chunk->sealed || chunk->reused)
 			continue;
-		memcpy(row, chunk->name, TB_OBJECT_NAME);
-		tb_put64(row + AT_PLAIN, chunk->size_plain);
-		tb_put64(row + AT_STORED, chunk->size_stored);
-		rc = tb_txn_put(turn->txn, collector->chunks_db, row_key(key, collector, chunk), tb_span_of(row, ROW_SIZE), err);
+		rc = put_row(collector, turn, row_key(key, collector, chunk), chunk->name, chunk->size_plain, chunk->size_stored,
+		             err);
 	}
 	return rc;
+}
+
+tb_rc dedup_note(tb_collector *collector, tb_turn *turn, const Tb__Manifest *full, const Tb__ObjectRef *object,
+                 tb_span content, tb_err *err)
+{
+	uint8_t key[ROW_KEY];
+	memcpy(key, full->period.data, TB_PERIOD_ID);
+	hash_content(collector, content, key + TB_PERIOD_ID);
+	return put_row(collector, turn, tb_span_of(key, ROW_KEY), object->name.data, object->size_plain, object->size_stored,
+	               err);
 }
 
 /* ---- is it there? */

@@ -85,6 +85,52 @@ static tb_rc write_backup(tb_collector *collector, tb_turn *turn, const char *id
 	return tb_txn_put(turn->txn, collector->backups_db, tb_span_text(id), tb_span_of(bytes, size), err);
 }
 
+tb_rc plan_note_stored(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__Manifest *manifest,
+                       tb_err *err)
+{
+	Tb__CollectorBackup made = TB__COLLECTOR_BACKUP__INIT;
+	made.chain = manifest->chain;
+	made.to = manifest->to;
+	made.stream = stream->id;
+	made.stored = 1;
+	return write_backup(collector, turn, manifest->backup, &made, err);
+}
+
+/* The next one behind `from`, which is moved there. */
+static tb_rc next_unstored(tb_collector *collector, tb_turn *turn, const tb_stream *stream, tb_buf *from, tb_err *err)
+{
+	tb_cursor *cursor;
+	tb_span key, value;
+	tb_rc rc = tb_cursor_open(turn->txn, collector->backups_db, &cursor, err);
+	if (rc != TB_OK)
+		return rc;
+	rc = tb_cursor_seek(cursor, tb_buf_span(from), &key, &value, err);
+	for (; rc == TB_OK; rc = tb_cursor_next(cursor, &key, &value, err)) {
+		Tb__CollectorBackup *made =
+			tb__collector_backup__unpack(tb_arena_allocator(turn->arena), value.size, value.data);
+		if (made == NULL || (made->stream == stream->id && !made->stored))
+			break;
+	}
+	if (rc == TB_OK) {
+		tb_buf_clear(from);
+		tb_buf_append_span(from, key);
+	}
+	tb_cursor_close(cursor);
+	return rc;
+}
+
+tb_rc plan_forget_unstored(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_err *err)
+{
+	tb_auto(tb_buf_drop) tb_buf id = { 0 };
+	tb_rc rc;
+	while ((rc = next_unstored(collector, turn, stream, &id, err)) == TB_OK) {
+		rc = tb_txn_delete(turn->txn, collector->backups_db, tb_buf_span(&id), err);
+		if (rc != TB_OK)
+			return rc;
+	}
+	return rc == TB_ENOTFOUND ? TB_OK : rc;
+}
+
 tb_rc plan_ordered(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__Order *order, uint64_t id,
                    tb_err *err)
 {
@@ -288,6 +334,7 @@ static tb_rc make_manifest(tb_collector *collector, tb_turn *turn, tb_stream *st
 	Tb__CollectorBackup made = TB__COLLECTOR_BACKUP__INIT;
 	made.chain = stream->chain;
 	made.to = plan->to;
+	made.stream = stream->id;
 	plan->stage = MADE;
 	tb_log(TB_LOG_INFO, "backup %s of stream %s: %zu chunks, %zu of them stored before, consistent at event %llu",
 	       plan->backup, stream->name, plan->chunk_count, plan->reused_count, (unsigned long long)plan->to);
@@ -318,7 +365,8 @@ static tb_rc end_sealing(tb_collector *collector, tb_turn *turn, tb_stream *stre
 tb_rc plan_step(tb_collector *collector, tb_turn *turn, tb_stream *stream, int *ret_more, tb_err *err)
 {
 	*ret_more = 0;
-	if (stream->plan == NULL || stream->generation == 0 || stream->blocked || !collector->period_known)
+	if (stream->plan == NULL || stream->generation == 0 || stream->blocked || !collector->period_known ||
+	    segment_is_recut(stream))
 		return TB_OK;
 	send_again(turn, stream);
 	tb_rc rc = TB_OK;

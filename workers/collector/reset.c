@@ -22,9 +22,9 @@ static tb_rc discard(tb_collector *collector, tb_turn *turn, tb_stream *stream, 
 	return rc == TB_OK ? empty_beside(turn, stream, err) : rc;
 }
 
-tb_rc reset_see_frame(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_frame *frame, tb_err *err)
+tb_rc reset_see(tb_collector *collector, tb_turn *turn, tb_stream *stream, uint16_t flags, uint64_t epoch, tb_err *err)
 {
-	if (stream->reset_begin == 0 || !tb_events_discard(frame->flags, frame->epoch, stream->reset_epoch))
+	if (stream->reset_begin == 0 || !tb_events_discard(flags, epoch, stream->reset_epoch))
 		return TB_OK;
 	return discard(collector, turn, stream, "its publisher went before the commit", err);
 }

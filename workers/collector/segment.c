@@ -1,6 +1,7 @@
 #include "workers/collector/collector.h"
 
 #include "base/bytes.h"
+
 /* The chains that the open segment moved, as they stand now; "moved" is empty afterwards. */
 static tb_rc take_moved(tb_collector *collector, tb_turn *turn, tb_stream *stream, Tb__ManifestPrivate *private_part,
                         tb_err *err)
@@ -76,6 +77,21 @@ static tb_rc read_pending(tb_collector *collector, tb_turn *turn, tb_stream *str
 	return TB_OK;
 }
 
+tb_rc segment_learn_end(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_err *err)
+{
+	Tb__PendingSegment *pending;
+	if (!segment_is_recut(stream) || stream->recut_end != 0)
+		return TB_OK;
+	tb_rc rc = read_pending(collector, turn, stream, stream->segment_from, &pending, err);
+	if (rc != TB_OK)
+		return rc == TB_ENOTFOUND ? TB_OK : rc;
+	Tb__Cut *cut = tb__cut__unpack(tb_arena_allocator(turn->arena), pending->cut.len, pending->cut.data);
+	if (cut == NULL || cut->to <= stream->applied)
+		return damaged(stream, err);
+	stream->recut_end = cut->to;
+	return TB_OK;
+}
+
 static ProtobufCBinaryData pack(tb_turn *turn, const ProtobufCMessage *message)
 {
 	size_t size = protobuf_c_message_get_packed_size(message);
@@ -103,6 +119,7 @@ static void fill_cut(tb_collector *collector, tb_stream *stream, Tb__Cut *cut)
 
 static void begin_next(tb_stream *stream)
 {
+	stream->recut_end = 0;
 	stream->segment_from = stream->applied + 1;
 	stream->segment_bytes = 0;
 	stream->segment_due_ns = 0;
@@ -110,12 +127,44 @@ static void begin_next(tb_stream *stream)
 	stream->dirty = 1;
 }
 
+static tb_rc make_manifests(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_err *err);
+
+/* What another bank cut: the broker has that cut, and here stands what was made of it. */
+static tb_rc cut_again(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__PendingSegment *cut,
+                       tb_err *err)
+{
+	Tb__PendingSegment *pending;
+	uint64_t from = stream->segment_from;
+	tb_rc rc = read_pending(collector, turn, stream, from, &pending, err);
+	if (rc != TB_OK)
+		return rc == TB_ENOTFOUND ? damaged(stream, err) : rc;
+	pending->cut = cut->cut;
+	pending->private_part = cut->private_part;
+	pending->foretold = 0;
+	rc = write_pending(collector, turn, stream, from, pending, err);
+	begin_next(stream);
+	if (rc == TB_OK)
+		rc = segment_learn_end(collector, turn, stream, err);
+	return rc == TB_OK ? make_manifests(collector, turn, stream, err) : rc;
+}
+
+/* Where it was cut before, it is cut again, and nowhere else. */
+static int is_due(const tb_collector *collector, const tb_stream *stream, int *ret_again)
+{
+	*ret_again = segment_is_recut(stream);
+	if (stream->segment_bytes == 0 || (*ret_again && stream->applied != stream->recut_end))
+		return 0;
+	return collector->period_known; /* else there is nothing to seal for yet: the segment grows on */
+}
+
 tb_rc segment_cut(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_err *err)
 {
-	if (stream->segment_bytes == 0)
+	int again;
+	if (segment_is_recut(stream) && stream->applied > stream->recut_end)
+		return tb_fail(err, TB_ECORRUPT, "a segment of %s was cut at event %llu, which is no frame's last", stream->name,
+		               (unsigned long long)stream->recut_end);
+	if (!is_due(collector, stream, &again))
 		return TB_OK;
-	if (!collector->period_known)
-		return TB_OK; /* nothing to seal for yet: the segment grows on */
 	tb_rc rc = apply_flush(collector, turn, stream, err);
 	Tb__ManifestPrivate private_part = TB__MANIFEST_PRIVATE__INIT;
 	if (rc == TB_OK)
@@ -129,6 +178,8 @@ tb_rc segment_cut(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_
 	Tb__PendingSegment pending = TB__PENDING_SEGMENT__INIT;
 	pending.cut = pack(turn, &cut.base);
 	pending.private_part = pack(turn, &private_part.base);
+	if (again)
+		return cut_again(collector, turn, stream, &pending, err);
 	rc = write_pending(collector, turn, stream, cut.from, &pending, err);
 	if (rc != TB_OK)
 		return rc;
@@ -184,7 +235,7 @@ static tb_rc make_manifests(tb_collector *collector, tb_turn *turn, tb_stream *s
 		Tb__PendingSegment *pending;
 		uint64_t from = stream->manifested + 1;
 		tb_rc rc = read_pending(collector, turn, stream, from, &pending, err);
-		if (rc == TB_ENOTFOUND || (rc == TB_OK && pending->sealed.len == 0))
+		if (rc == TB_ENOTFOUND || (rc == TB_OK && (pending->sealed.len == 0 || pending->foretold)))
 			return TB_OK;
 		if (rc == TB_OK)
 			rc = make_manifest(collector, turn, stream, pending, err);
@@ -197,15 +248,60 @@ static tb_rc make_manifests(tb_collector *collector, tb_turn *turn, tb_stream *s
 	}
 }
 
+/* A cut as far as another's frames tell of it. */
+static void fill_told(Tb__PendingSegment *pending, tb_turn *turn, uint64_t from, uint64_t to)
+{
+	Tb__Cut *cut = tb_arena_alloc(turn->arena, sizeof(*cut));
+	tb__cut__init(cut);
+	cut->from = from;
+	cut->to = to;
+	pending->cut = pack(turn, &cut->base);
+}
+
+tb_rc segment_await(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__Manifest *manifest, tb_err *err)
+{
+	Tb__PendingSegment pending = TB__PENDING_SEGMENT__INIT;
+	fill_told(&pending, turn, manifest->from, manifest->to);
+	pending.manifested = 1;
+	return write_pending(collector, turn, stream, manifest->from, &pending, err);
+}
+
+/* Of a cut that this bank hasn't come to: it says where that ends. Of one that it doesn't know: a second answer to one
+ * that is stored already. */
+static tb_rc sealed_elsewhere(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__Sealed *sealed,
+                              uint64_t id, tb_err *err)
+{
+	Tb__PendingSegment pending = TB__PENDING_SEGMENT__INIT;
+	if (sealed->from < stream->segment_from || sealed->to > stream->recut_to || sealed->to < sealed->from)
+		return collector_put(turn, stream, (tb_span){ 0 }, &id, 1, 0, err);
+	fill_told(&pending, turn, sealed->from, sealed->to);
+	pending.sealed = pack(turn, &sealed->base);
+	pending.sealed_id = id;
+	pending.foretold = 1;
+	tb_rc rc = write_pending(collector, turn, stream, sealed->from, &pending, err);
+	return rc == TB_OK ? segment_learn_end(collector, turn, stream, err) : rc;
+}
+
+static int cut_ends_at(const Tb__PendingSegment *pending, uint64_t to, tb_arena *arena)
+{
+	Tb__Cut *cut = tb__cut__unpack(tb_arena_allocator(arena), pending->cut.len, pending->cut.data);
+	return cut != NULL && cut->to == to;
+}
+
 tb_rc segment_sealed(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__Sealed *sealed, uint64_t id,
                      tb_err *err)
 {
 	Tb__PendingSegment *pending;
 	tb_rc rc = read_pending(collector, turn, stream, sealed->from, &pending, err);
-	if (rc == TB_ENOTFOUND) /* it is stored already: a second answer to the same cut */
-		return collector_put(turn, stream, (tb_span){ 0 }, &id, 1, 0, err);
+	if (rc == TB_ENOTFOUND)
+		return sealed_elsewhere(collector, turn, stream, sealed, id, err);
 	if (rc != TB_OK)
 		return rc;
+	if (!cut_ends_at(pending, sealed->to, turn->arena)) {
+		stream->suspect = 1;
+		stream_let_go(collector, turn, stream);
+		return TB_OK;
+	}
 	if (pending->sealed.len > 0 && pending->sealed_id == id)
 		return TB_OK; /* given again after a new grant: it is finished with its manifest */
 	if (pending->sealed.len > 0)
@@ -221,8 +317,7 @@ tb_rc segment_sealed(tb_collector *collector, tb_turn *turn, tb_stream *stream, 
 /* Is it the segment that was given to be stored? Whatever else is said of it, its events are not finished by that. */
 static int is_stored_segment(const Tb__PendingSegment *pending, const Tb__Stored *stored, tb_arena *arena)
 {
-	Tb__Cut *cut = tb__cut__unpack(tb_arena_allocator(arena), pending->cut.len, pending->cut.data);
-	return cut != NULL && pending->manifested && cut->to == stored->to;
+	return pending->manifested && cut_ends_at(pending, stored->to, arena);
 }
 
 tb_rc segment_stored(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_frame *frame,
@@ -242,5 +337,6 @@ tb_rc segment_stored(tb_collector *collector, tb_turn *turn, tb_stream *stream, 
 		return rc;
 	stream->stored = stored->to;
 	stream->dirty = 1;
-	return collector_put(turn, stream, (tb_span){ 0 }, &id, 1, stored->to, err);
+	rc = agree_forget(collector, turn, stream, stored->chain, err);
+	return rc == TB_OK ? collector_put(turn, stream, (tb_span){ 0 }, &id, 1, stored->to, err) : rc;
 }

@@ -50,6 +50,7 @@ void stream_free_all(tb_collector *collector)
 		tb_stream *stream = collector->streams;
 		collector->streams = stream->next;
 		plan_drop(collector, stream);
+		rebuild_drop(collector, stream);
 		apply_drop(stream);
 		index_drop(stream);
 		free(stream->rejected);
@@ -86,6 +87,15 @@ static void load_reset(tb_stream *stream, const Tb__CollectorStream *record)
 	stream->beside_keys = record->beside_keys;
 }
 
+static void load_rebuild(tb_stream *stream, const Tb__CollectorStream *record)
+{
+	stream->recut_to = record->recut_to;
+	stream->rebuilding = record->rebuilding;
+	stream->clearing = record->clearing;
+	stream->rebuild_chunk = record->rebuild_chunk;
+	snprintf(stream->rebuild_base, sizeof(stream->rebuild_base), "%s", record->rebuild_base);
+}
+
 static tb_rc load_one(tb_collector *collector, tb_txn *txn, const Tb__CollectorStream *record, tb_err *err)
 {
 	tb_stream *stream;
@@ -102,6 +112,7 @@ static tb_rc load_one(tb_collector *collector, tb_txn *txn, const Tb__CollectorS
 	stream->keys = record->keys;
 	load_reset(stream, record);
 	load_segment(stream, record);
+	load_rebuild(stream, record);
 	stream->chain = record->chain;
 	if (record->manifest_hash.len > 0)
 		memcpy(stream->manifest_hash, record->manifest_hash.data, record->manifest_hash.len);
@@ -158,6 +169,11 @@ tb_rc stream_write(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb
 	record.manifest_hash = (ProtobufCBinaryData){ TB_HASH_SIZE, stream->manifest_hash };
 	record.manifested = stream->manifested;
 	record.stored = stream->stored;
+	record.recut_to = stream->recut_to;
+	record.rebuilding = stream->rebuilding;
+	record.clearing = stream->clearing;
+	record.rebuild_base = stream->rebuild_base;
+	record.rebuild_chunk = stream->rebuild_chunk;
 	size_t size = tb__collector_stream__get_packed_size(&record);
 	uint8_t *bytes = tb_arena_alloc(turn->arena, size);
 	tb__collector_stream__pack(&record, bytes);
@@ -167,29 +183,50 @@ tb_rc stream_write(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb
 	return tb_txn_put(turn->txn, collector->streams_db, tb_span_of(key, 8), tb_span_of(bytes, size), err);
 }
 
-static void block(tb_stream *stream, const char *why)
+void stream_blank(tb_stream *stream)
 {
-	stream->blocked = 1;
-	snprintf(stream->why, sizeof(stream->why), "%s", why);
+	apply_drop(stream);
+	stream->applied = stream->effective_ns = stream->stamp_ns = stream->keys = 0;
+	stream->sum = stream->beside_sum = (tb_sum){ 0 };
+	stream->reset_begin = stream->reset_epoch = stream->beside_keys = 0;
+	stream->segment_from = 1;
+	stream->segment_bytes = stream->segment_time_from_ns = stream->segment_stamp_from_ns = 0;
+	stream->segment_due_ns = 0;
+	stream->rejected_count = stream->hash_count = 0;
+	stream->chain = stream->manifested = stream->stored = 0;
+	memset(stream->manifest_hash, 0, TB_HASH_SIZE);
+	stream->recut_to = stream->recut_end = 0;
+	stream->dirty = 1;
 }
 
-/* Does this bank's memory of the stream go on from where its group is? A bank that another collector overtook is not
- * to be trusted with it. */
-static void check_grant(tb_stream *stream, const Tb__Grant *grant)
+void stream_let_go(tb_collector *collector, tb_turn *turn, tb_stream *stream)
 {
-	stream->blocked = 0;
-	if (grant->finished > stream->applied)
-		block(stream, "this bank is behind what is stored; rebuilding it from a tier is not in this version");
-	else if (grant->cut >= stream->segment_from)
-		block(stream, "another collector has cut segments that this bank doesn't know; moving a stream is not in this version");
-	else if (grant->chain > stream->chain)
-		block(stream, "another collector has made manifests that this bank doesn't know; moving a stream is not in this version");
-	else if (grant->chain == stream->chain && grant->chain > 0 &&
-	         (grant->manifest_hash.len != TB_HASH_SIZE ||
-	          memcmp(grant->manifest_hash.data, stream->manifest_hash, TB_HASH_SIZE) != 0))
-		block(stream, "its last manifest isn't the one that this bank made");
-	else if (grant->durable < stream->applied)
-		block(stream, "the broker's journal ends before what this bank has applied: it is older than the bank");
+	stream->generation = 0;
+	plan_drop(collector, stream);
+	rebuild_drop(collector, stream);
+	tb_turn_lease(turn, stream->id, 0);
+}
+
+/* A journal that ends before what was applied is older than the bank, and so is what else it says. */
+static int is_older(tb_stream *stream, const Tb__Grant *grant)
+{
+	stream->blocked = !stream->rebuilding && grant->durable < stream->applied;
+	if (stream->blocked)
+		snprintf(stream->why, sizeof(stream->why),
+		         "the broker's journal ends before what this bank has applied: it is older than the bank");
+	return stream->blocked;
+}
+
+static tb_rc compare_grant(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__Grant *grant,
+                           tb_err *err)
+{
+	tb_agreement agreement = { 0 };
+	if (is_older(stream, grant))
+		return TB_OK;
+	tb_rc rc = agree_check(collector, turn, stream, grant, &agreement, err);
+	if (rc == TB_OK && !agreement.agrees)
+		rebuild_want(collector, stream, grant, agreement.why);
+	return rc;
 }
 
 tb_rc stream_granted(tb_collector *collector, tb_turn *turn, const Tb__Grant *grant, tb_err *err)
@@ -204,8 +241,10 @@ tb_rc stream_granted(tb_collector *collector, tb_turn *turn, const Tb__Grant *gr
 	if (rc != TB_OK)
 		return rc;
 	plan_drop(collector, stream);
+	rebuild_drop(collector, stream);
 	stream->generation = grant->generation;
-	check_grant(stream, grant);
-	tb_turn_lease(turn, stream->id, stream->blocked ? 0 : stream->generation);
-	return TB_OK;
+	rc = compare_grant(collector, turn, stream, grant, err);
+	int held = !stream->blocked && stream->rebuild == NULL;
+	tb_turn_lease(turn, stream->id, held ? stream->generation : 0);
+	return rc;
 }
