@@ -49,6 +49,11 @@ static struct {
 	tb_period period;
 	size_t done; /* of what the collector has put */
 	uint64_t ids, generation;
+	struct {
+		tb_frame frame;
+		uint64_t id;
+	} given[NOTED_MAX]; /* answers of sealer and storer */
+	size_t given_count;
 	tb_frame order;
 	uint64_t order_id; /* 0: none is on its way */
 	char order_backup[TB_BACKUP_ID];
@@ -340,7 +345,9 @@ static inline int work_once(void)
 			answer = look_for(message_of(noted, &tb__ask__descriptor));
 		else
 			continue;
-		turn_with(&answer, ++line.ids);
+		line.given[line.given_count].frame = answer;
+		line.given[line.given_count++].id = ++line.ids;
+		turn_with(&answer, line.ids);
 		return 1;
 	}
 	return 0;

@@ -174,7 +174,7 @@ tb_rc plan_step(tb_collector *collector, tb_turn *turn, tb_stream *stream, int *
 void plan_broker_restarted(tb_stream *stream);
 void plan_drop(tb_collector *collector, tb_stream *stream);
 /* A backup whose manifest is stored already. */
-tb_rc plan_note_stored(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__Manifest *manifest,
+tb_rc plan_note_stored(tb_collector *collector, tb_turn *turn, tb_stream *stream, const char *id, uint64_t to,
                        tb_err *err);
 /* Those that were made and not stored, as far as this bank knows: it was wrong. */
 tb_rc plan_forget_unstored(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb_err *err);

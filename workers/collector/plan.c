@@ -85,15 +85,14 @@ static tb_rc write_backup(tb_collector *collector, tb_turn *turn, const char *id
 	return tb_txn_put(turn->txn, collector->backups_db, tb_span_text(id), tb_span_of(bytes, size), err);
 }
 
-tb_rc plan_note_stored(tb_collector *collector, tb_turn *turn, tb_stream *stream, const Tb__Manifest *manifest,
+tb_rc plan_note_stored(tb_collector *collector, tb_turn *turn, tb_stream *stream, const char *id, uint64_t to,
                        tb_err *err)
 {
 	Tb__CollectorBackup made = TB__COLLECTOR_BACKUP__INIT;
-	made.chain = manifest->chain;
-	made.to = manifest->to;
+	made.to = to;
 	made.stream = stream->id;
 	made.stored = 1;
-	return write_backup(collector, turn, manifest->backup, &made, err);
+	return write_backup(collector, turn, id, &made, err);
 }
 
 /* The next one behind `from`, which is moved there. */
@@ -332,7 +331,6 @@ static tb_rc make_manifest(tb_collector *collector, tb_turn *turn, tb_stream *st
 	if (rc != TB_OK)
 		return rc;
 	Tb__CollectorBackup made = TB__COLLECTOR_BACKUP__INIT;
-	made.chain = stream->chain;
 	made.to = plan->to;
 	made.stream = stream->id;
 	plan->stage = MADE;

@@ -331,8 +331,6 @@ static tb_rc read_entry(tb_rebuild *rebuild, const tb_stream *stream, const tb_a
 	    (manifest->before.len != TB_HASH_SIZE || memcmp(manifest->before.data, rebuild->before_hash, TB_HASH_SIZE) != 0))
 		return tb_fail(err, TB_ECORRUPT, "the chain of stream %s is broken at manifest %llu", stream->name,
 		               tb_ull(manifest->chain));
-	if (!tb_archive_is(entry, "SEG"))
-		return TB_OK;
 	rc = tb_archive_private(rebuild->archive, manifest, rebuild->entry_arena, &read->private_part, err);
 	if (rc == TB_OK && manifest->n_objects != 1)
 		rc = tb_fail(err, TB_ECORRUPT, "the manifest of segment %s isn't one of a segment", manifest->backup);
@@ -341,16 +339,13 @@ static tb_rc read_entry(tb_rebuild *rebuild, const tb_stream *stream, const tb_a
 	return rc == TB_OK ? tb_segment_check(tb_buf_span(&read->plain), manifest, err) : rc;
 }
 
-static tb_rc lay_entry(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_archive_entry *entry,
-                       const tb_read_entry *read, tb_err *err)
+static tb_rc lay_read(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_read_entry *read, tb_err *err)
 {
 	tb_rebuild *rebuild = stream->rebuild;
 	rebuild->before_chain = read->manifest->chain;
 	memcpy(rebuild->before_hash, read->hash, TB_HASH_SIZE);
 	rebuild->next++;
-	if (tb_archive_is(entry, "SEG"))
-		return lay_segment(collector, turn, stream, read, err);
-	return plan_note_stored(collector, turn, stream, read->manifest, err);
+	return lay_segment(collector, turn, stream, read, err);
 }
 
 static int is_laid(const tb_stream *stream, const tb_archive_entry *entry)
@@ -358,21 +353,17 @@ static int is_laid(const tb_stream *stream, const tb_archive_entry *entry)
 	return tb_archive_is(entry, "SEG") ? entry->last <= stream->applied : entry->last < stream->applied;
 }
 
-static tb_rc entry_step(tb_collector *collector, tb_turn *turn, tb_stream *stream, uint64_t *budget, tb_err *err)
+static tb_rc segment_step(tb_collector *collector, tb_turn *turn, tb_stream *stream, const tb_archive_entry *entry,
+                          uint64_t *budget, tb_err *err)
 {
 	tb_rebuild *rebuild = stream->rebuild;
-	const tb_archive_entry *entry = &rebuild->entries[rebuild->next];
 	tb_read_entry read = { 0 };
 	tb_err why = { 0 };
-	if (is_laid(stream, entry)) {
-		rebuild->next++;
-		return TB_OK;
-	}
 	tb_arena_reset(rebuild->entry_arena);
 	tb_rc rc = read_entry(rebuild, stream, entry, &read, &why);
 	*budget += read.plain.size + ENTRY_BYTES;
 	if (is_read(collector, turn, stream, rc, &why))
-		rc = lay_entry(collector, turn, stream, entry, &read, err);
+		rc = lay_read(collector, turn, stream, &read, err);
 	else
 		rc = TB_OK;
 	tb_buf_drop(&read.plain);
@@ -380,6 +371,17 @@ static tb_rc entry_step(tb_collector *collector, tb_turn *turn, tb_stream *strea
 		return rc;
 	pass_over(collector, turn, stream, err);
 	return TB_OK;
+}
+
+/* Of a backup its name says enough: that it was made. */
+static tb_rc entry_step(tb_collector *collector, tb_turn *turn, tb_stream *stream, uint64_t *budget, tb_err *err)
+{
+	tb_rebuild *rebuild = stream->rebuild;
+	const tb_archive_entry *entry = &rebuild->entries[rebuild->next];
+	if (tb_archive_is(entry, "SEG") && !is_laid(stream, entry))
+		return segment_step(collector, turn, stream, entry, budget, err);
+	rebuild->next++;
+	return is_laid(stream, entry) ? TB_OK : plan_note_stored(collector, turn, stream, entry->id, entry->last, err);
 }
 
 /* Nothing waits for what the next grant tells: the lease is let go, and what is open comes with the new one. */
