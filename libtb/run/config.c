@@ -49,6 +49,14 @@ const tb_opt tb_collector_rows[] = {
 	{ 0 },
 };
 
+const tb_opt tb_signal_rows[] = {
+	{ "rebuild.identity", 0, TB_OPT_TEXT, offsetof(tb_signal_config, rebuild_identity), NULL, NULL, "FILE",
+	  "An identity, to rebuild a lost bank with; default: keys/identity.key below the instance's directory.", 0 },
+	{ "rebuild.repository", 0, TB_OPT_TEXT, offsetof(tb_signal_config, rebuild_repository), NULL, NULL, "PATH",
+	  "The tier to rebuild a lost bank from; default: the instance's repository.", 0 },
+	{ 0 },
+};
+
 const tb_opt tb_sealer_rows[] = {
 	{ "seal.level", 0, TB_OPT_UINT, offsetof(tb_sealer_config, level), "1", "0..19", NULL,
 	  "Level of zstd; 0 does not compress.", 0 },

@@ -29,6 +29,11 @@ typedef struct tb_storer_config {
 	char *repository; /* NULL: DIR/repository */
 } tb_storer_config;
 
+typedef struct tb_signal_config {
+	char *rebuild_identity, *rebuild_repository; /* as the collector's */
+} tb_signal_config;
+
+extern const tb_opt tb_signal_rows[]; /* names of the collector's, too */
 extern const tb_opt tb_broker_rows[], tb_collector_rows[], tb_sealer_rows[], tb_storer_rows[];
 
 /* All tables, NULL at the end. */

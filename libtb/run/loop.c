@@ -294,6 +294,8 @@ static tb_rc run_turn(tb_loop *loop, const Tb__TakeReply *reply, tb_span frames,
 		tb_outgoing_commit(loop->outgoing);
 	else
 		tb_outgoing_abort(loop->outgoing);
+	if (turn.generation == 0)
+		loop->group_generation = 0;
 	/* Only now: what an answer bore that wasn't handled is handed out again. */
 	if (rc == TB_OK && reply != NULL)
 		loop->turn = reply->turn;

@@ -43,7 +43,8 @@ typedef struct tb_turn {
 	tb_span period;   /* the present period's signed record; empty: not told yet */
 	const uint8_t *journal_id; /* 16 bytes */
 	const uint8_t *run_id;     /* 16 bytes */
-	uint64_t generation; /* of the group's lease, for a group with one holder */
+	uint64_t generation; /* of the group's lease, for a group with one holder; a worker that sets it to 0 lets the lease
+	                      * go, and gets it anew with what it didn't finish */
 	struct tb_outgoing *outgoing;
 } tb_turn;
 

@@ -1,4 +1,4 @@
-#include "store/catalog.h"
+#include "store/catalog_parts.h"
 
 #include "base/bytes.h"
 #include "wire/frame.h"
@@ -157,6 +157,41 @@ tb_rc tb_catalog_manifest(tb_txn *txn, const Tb__ManifestFrame *manifest, const 
 		               (unsigned long long)before.chain + 1);
 	rc = record(txn, manifest, hash, now_ns, err);
 	return rc == TB_OK ? move_head(txn, &before, manifest, hash, now_ns, err) : rc;
+}
+
+/* Of manifests that lie there in any order: the head's last number is the highest, its place the end of the chain. */
+static tb_rc find_head(tb_txn *txn, const Tb__Manifest *manifest, const uint8_t hash[TB_HASH_SIZE], uint64_t now_ns,
+                       tb_err *err)
+{
+	tb_head head = { 0 };
+	tb_rc rc = get_head(txn, manifest->stream, &head, err);
+	if (rc != TB_OK && rc != TB_ENOTFOUND)
+		return rc;
+	memcpy(head.stream, manifest->stream, strlen(manifest->stream));
+	if (manifest->to > head.last)
+		head.last = manifest->to;
+	if (manifest->chain > head.chain) {
+		head.chain = manifest->chain;
+		memcpy(head.manifest_hash, hash, TB_HASH_SIZE);
+		head.made_ns = now_ns;
+	}
+	return put_head(txn, &head, err);
+}
+
+tb_rc tb_catalog_found(tb_txn *txn, const Tb__Manifest *manifest, const char *path, const uint8_t hash[TB_HASH_SIZE],
+                       uint64_t now_ns, int *ret_new, tb_err *err)
+{
+	Tb__ManifestFrame frame = TB__MANIFEST_FRAME__INIT;
+	int same = 0;
+	frame.stream = manifest->stream;
+	frame.chain = manifest->chain;
+	frame.path = (char *)(uintptr_t)path;
+	tb_rc rc = is_recorded(txn, &frame, hash, &same, err);
+	*ret_new = !same;
+	if (rc != TB_OK || same)
+		return rc;
+	rc = record(txn, &frame, hash, now_ns, err);
+	return rc == TB_OK ? find_head(txn, manifest, hash, now_ns, err) : rc;
 }
 
 /* Readers */

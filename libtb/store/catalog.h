@@ -18,6 +18,14 @@ tb_rc tb_catalog_has_object(tb_txn *txn, const uint8_t name[TB_OBJECT_NAME], int
 tb_rc tb_catalog_manifest(tb_txn *txn, const Tb__ManifestFrame *manifest, const uint8_t hash[TB_HASH_SIZE],
                           uint64_t now_ns, tb_err *err);
 
+/* Records what lies on the tier and isn't recorded: objects by their names, manifests by what they say of themselves,
+ * which is not verified; and moves remembered heads on to the newest of them, never back. For a catalog that was lost, or
+ * that another storer went on without. */
+typedef struct tb_catalog_rebuilt {
+	uint64_t objects, manifests; /* that weren't recorded */
+} tb_catalog_rebuilt;
+tb_rc tb_catalog_rebuild(tb_txn *txn, tb_tier *tier, uint64_t now_ns, tb_catalog_rebuilt *ret_rebuilt, tb_err *err);
+
 /* A reader's: the remembered head of a stream in the catalog at path (an instance's banks/storer). TB_ENOTFOUND: no
  * catalog, or no such stream in it. */
 tb_rc tb_catalog_head(const char *path, const char *stream, tb_head *ret_head, tb_err *err);

@@ -256,8 +256,8 @@ static tb_rc check_message(const Tb__Manifest *manifest, const uint8_t repositor
 	return TB_OK;
 }
 
-tb_rc tb_manifest_read(tb_span file, const uint8_t instance[TB_PUBLIC_KEY], const uint8_t repository[TB_REPOSITORY_ID],
-                       tb_arena *arena, Tb__Manifest **ret_manifest, tb_err *err)
+/* The message's bytes. */
+static tb_rc find_message(tb_span file, tb_span *ret_message, tb_err *err)
 {
 	tb_rc rc = check_magic(file, manifest_magic, AT_MESSAGE + SEAL_SIZE, "manifest", err);
 	if (rc != TB_OK)
@@ -265,10 +265,33 @@ tb_rc tb_manifest_read(tb_span file, const uint8_t instance[TB_PUBLIC_KEY], cons
 	size_t size = file.size - AT_MESSAGE - SEAL_SIZE;
 	if (file.size > TB_MANIFEST_MAX || tb_get32(file.data + AT_SIZE) != size || tb_get32(file.data + AT_ZERO) != 0)
 		return tb_fail(err, TB_ECORRUPT, "damaged manifest: it has %zu bytes, its head says otherwise", file.size);
-	rc = check_seal(file, "manifest", instance, repository, err);
+	*ret_message = tb_span_of(file.data + AT_MESSAGE, size);
+	return TB_OK;
+}
+
+tb_rc tb_manifest_peek(tb_span file, tb_arena *arena, Tb__Manifest **ret_manifest, tb_err *err)
+{
+	tb_span message;
+	tb_rc rc = find_message(file, &message, err);
 	if (rc != TB_OK)
 		return rc;
-	Tb__Manifest *manifest = tb__manifest__unpack(tb_arena_allocator(arena), size, file.data + AT_MESSAGE);
+	Tb__Manifest *manifest = tb__manifest__unpack(tb_arena_allocator(arena), message.size, message.data);
+	if (manifest == NULL || manifest->chain == 0 || !tb_backup_id_valid(manifest->backup))
+		return tb_fail(err, TB_ECORRUPT, "damaged manifest: its message is none");
+	*ret_manifest = manifest;
+	return TB_OK;
+}
+
+tb_rc tb_manifest_read(tb_span file, const uint8_t instance[TB_PUBLIC_KEY], const uint8_t repository[TB_REPOSITORY_ID],
+                       tb_arena *arena, Tb__Manifest **ret_manifest, tb_err *err)
+{
+	tb_span message;
+	tb_rc rc = find_message(file, &message, err);
+	if (rc == TB_OK)
+		rc = check_seal(file, "manifest", instance, repository, err);
+	if (rc != TB_OK)
+		return rc;
+	Tb__Manifest *manifest = tb__manifest__unpack(tb_arena_allocator(arena), message.size, message.data);
 	if (manifest == NULL)
 		return tb_fail(err, TB_ECORRUPT, "the manifest is signed, but its message is none");
 	rc = check_message(manifest, repository, err);

@@ -46,6 +46,8 @@ tb_rc tb_manifest_write(const Tb__Manifest *manifest, const tb_key *signer, tb_b
  * TB_EUNSUPPORTED: a newer format. The message lives in the arena. */
 tb_rc tb_manifest_read(tb_span file, const uint8_t instance[TB_PUBLIC_KEY], const uint8_t repository[TB_REPOSITORY_ID],
                        tb_arena *arena, Tb__Manifest **ret_manifest, tb_err *err);
+/* What it says of itself, believed: without a key. TB_ECORRUPT: not a manifest. */
+tb_rc tb_manifest_peek(tb_span file, tb_arena *arena, Tb__Manifest **ret_manifest, tb_err *err);
 void tb_manifest_hash(tb_span file, uint8_t ret_hash[TB_HASH_SIZE]);
 #define TB_MANIFEST_PATH 256
 void tb_manifest_path(const char *stream, uint64_t last, const char *type, const char *id, char ret_path[TB_MANIFEST_PATH]);

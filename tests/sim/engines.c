@@ -41,7 +41,7 @@ static void close_engine(struct sim_engine *engine)
 void engine_begin(struct sim_engine *engine, size_t index)
 {
 	static const uint32_t values[] = { 8, 40, 200, 200, 1500 };
-	*engine = (struct sim_engine){ .bus = { sim_bus_request, NULL } };
+	*engine = (struct sim_engine){ .bus = { .request = sim_bus_request } };
 	snprintf(engine->name, sizeof(engine->name), "engine-%zu", index);
 	snprintf(engine->path, sizeof(engine->path), "%s/%s.outbox", sim.dir, engine->name);
 	engine->hash = tb_stream_hash(engine->name);

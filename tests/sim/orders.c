@@ -20,7 +20,7 @@ static tb_rc put_order(const struct sim_order *order, tb_err *err)
 	tb_frame_end(&frame, at, &(tb_frame){ .kind = TB_KIND_ORDER, .count = 1, .stream = order->engine->hash });
 	Tb__PutRequest request = TB__PUT_REQUEST__INIT;
 	Tb__PutReply *reply;
-	tb_bus bus = { sim_bus_request, NULL };
+	tb_bus bus = { .request = sim_bus_request };
 	return tb_bus_put(&bus, &request, tb_buf_span(&frame), TB_NS_PER_S, sim.arena, &reply, err);
 }
 

@@ -167,6 +167,7 @@ struct sim {
 	tb_collector_config collector;
 	tb_sealer_config sealer;
 	tb_storer_config storer;
+	tb_signal_config signal;
 	tb_arena *arena; /* of a step */
 	uint64_t counts[8];
 	int failed;

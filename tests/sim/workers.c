@@ -31,6 +31,7 @@ static const void *options_of(const tb_worker *kind)
 {
 	return kind == &collector_worker ? (const void *)&sim.collector
 	     : kind == &sealer_worker    ? (const void *)&sim.sealer
+	     : kind == &signal_worker    ? (const void *)&sim.signal
 	                                 : (const void *)&sim.storer;
 }
 
@@ -72,7 +73,7 @@ static void end_process(struct sim_worker *worker)
 	worker->down_until = sim.mono_ns + sim_below(300 * TB_NS_PER_MS);
 	settle_tier(worker);
 	sim.counts[SIM_KILLS]++;
-	if (is_storer(worker) || worker->kind == &signal_worker || !sim_strikes(sim.rates.bank_lost))
+	if (!sim_strikes(sim.rates.bank_lost))
 		return;
 	sim_say("the bank of %s is lost", worker->name);
 	tb_disk_remove_tree(tb_disk_system(), worker->bank, NULL);
@@ -97,7 +98,7 @@ static void open_worker(struct sim_worker *worker)
 
 void worker_begin(struct sim_worker *worker, size_t index)
 {
-	*worker = (struct sim_worker){ .bus = { worker_request, NULL }, .kind = rows[index].kind, .name = rows[index].name };
+	*worker = (struct sim_worker){ .bus = { .request = worker_request }, .kind = rows[index].kind, .name = rows[index].name };
 	snprintf(worker->bank, sizeof(worker->bank), "%s/banks/%s", sim.dir, worker->name);
 	if (rows[index].key != NULL)
 		snprintf(worker->key, sizeof(worker->key), "%s/%s", sim.dir, rows[index].key);

@@ -121,6 +121,7 @@ static void choose_options(void)
 	}
 	sim.collector.rebuild_identity = tb_strdup(sim_below_dir("keys/identity.key"));
 	sim.collector.rebuild_repository = tb_strdup(sim_below_dir("repository"));
+	sim.signal = (tb_signal_config){ sim.collector.rebuild_identity, sim.collector.rebuild_repository };
 	sim.two_collectors = sim_below(3) == 0;
 	sim.sealer = (tb_sealer_config){ .level = sim_below(2) };
 	sim.storer.repository = tb_strdup(sim_below_dir("repository"));

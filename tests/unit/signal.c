@@ -11,9 +11,36 @@
 static uint64_t durable; /* what the broker says of tb.signals */
 static tb_rc stat_answer;
 
+static uint64_t first_held; /* of them in the journal */
+static tb_buf journal; /* their frames, from the first on */
+
+/* All that are asked for and held. */
+static tb_rc fetched(tb_span request, tb_buf *ret_answer)
+{
+	ProtobufCMessage *message;
+	must(tb_control_read(&request, TB_KIND_FETCH, &tb__fetch_request__descriptor, room.kept, &message, &room.err));
+	const Tb__FetchRequest *fetch = (const Tb__FetchRequest *)message;
+	cr_assert(fetch->from >= first_held && fetch->to <= durable);
+	Tb__FetchReply reply = TB__FETCH_REPLY__INIT;
+	Tb__Status status = TB__STATUS__INIT;
+	reply.status = &status;
+	tb_buf_clear(ret_answer);
+	tb_control_write(ret_answer, TB_KIND_ANSWER, &reply.base);
+	tb_span rest = tb_buf_span(&journal);
+	while (rest.size > 0) {
+		const uint8_t *begin = rest.data;
+		tb_frame frame;
+		must(tb_frame_read(&rest, &frame, &room.err));
+		if (frame.first >= fetch->from && frame.first <= fetch->to)
+			tb_buf_append(ret_answer, begin, (size_t)(rest.data - begin));
+	}
+	return TB_OK;
+}
+
 static tb_rc asked(unsigned kind, tb_span request, tb_buf *ret_answer)
 {
-	(void)request;
+	if (kind == TB_KIND_FETCH)
+		return fetched(request, ret_answer);
 	cr_assert_eq(kind, TB_KIND_STAT);
 	if (stat_answer != TB_OK)
 		return tb_fail(&room.err, stat_answer, "no answer");
@@ -22,6 +49,7 @@ static tb_rc asked(unsigned kind, tb_span request, tb_buf *ret_answer)
 	Tb__StreamStat stream = TB__STREAM_STAT__INIT, *streams[] = { &stream };
 	stream.name = (char *)(uintptr_t)"tb.signals";
 	stream.durable = durable;
+	stream.first_held = first_held;
 	reply.status = &status;
 	reply.streams = streams;
 	reply.n_streams = durable > 0;
@@ -32,7 +60,8 @@ static tb_rc asked(unsigned kind, tb_span request, tb_buf *ret_answer)
 
 static void begin(void)
 {
-	durable = 0;
+	durable = first_held = 0;
+	tb_buf_drop(&journal);
 	stat_answer = TB_OK;
 	room_make(&signal_worker, NULL, NULL);
 	room.env.dir = NULL; /* nobody asks */
@@ -224,6 +253,72 @@ Test(signal, a_bank_that_lacks_signals_is_not_gone_on_with)
 	tb_txn_abort(room.turn.txn);
 	tb_outgoing_abort(room.outgoing);
 	cr_assert_eq(room.put_count, 0);
+}
+
+/* What was put so far is durable. */
+static void all_is_durable(uint64_t held_from)
+{
+	tb_buf_clear(&journal);
+	durable = noted_count(TB_KIND_EVENTS);
+	first_held = held_from;
+	for (size_t i = 0; i < durable; i++)
+		tb_frame_write(&journal, &noted_at(TB_KIND_EVENTS, i)->frame);
+}
+
+static void lose_bank(void)
+{
+	worker_close();
+	must(tb_disk_remove_tree(tb_disk_system(), below_room("bank"), &room.err));
+	worker_open();
+}
+
+static void turn_under(uint64_t generation)
+{
+	turn_begin(generation);
+	turn_end();
+}
+
+Test(signal, a_lost_bank_is_read_again_and_numbers_go_on)
+{
+	for (int i = 1; i <= 3; i++) {
+		tb_frame frame = stored_of(i == 1 ? BACKUP(1) : i == 2 ? BACKUP(2) : BACKUP(3));
+		turn_with(&frame, (uint64_t)i);
+	}
+	all_is_durable(1);
+	lose_bank();
+	turn_under(5);
+	turn_under(5);
+	cr_assert_eq(listed("", "", 0, 10), 3);
+	tb_frame again = stored_of(BACKUP(2)), next = stored_of(BACKUP(4));
+	turn_begin(5);
+	must(turn_handle(&again, 12));
+	must(turn_handle(&next, 13));
+	turn_end();
+	cr_assert_eq(noted_count(TB_KIND_EVENTS), 4);
+	cr_assert_eq(event_number(3), 4);
+	cr_assert(was_finished(12) && was_finished(13));
+}
+
+Test(signal, what_was_made_and_not_put_before_another_held_the_lease_is_taken_back)
+{
+	tb_frame mine = stored_of(BACKUP(1)), others = stored_of(BACKUP(2));
+	turn_with(&others, 1); /* this is what the other makes, too */
+	all_is_durable(1);
+	lose_bank();
+	durable = 0;
+	room.answer = TB_ETIMEOUT;
+	turn_with(&mine, 2); /* number 1 here, and never put */
+	room.answer = TB_OK;
+	durable = 1;
+	turn_under(4);
+	turn_under(4);
+	cr_assert_eq(noted_count(TB_KIND_EVENTS), 1);
+	cr_assert_eq(listed("", BACKUP(1), 0, 10), 0);
+	cr_assert_eq(listed("", BACKUP(2), 0, 10), 1);
+	turn_begin(4);
+	must(turn_handle(&mine, 2));
+	turn_end();
+	cr_assert_eq(event_number(1), 2);
 }
 
 Test(signal, a_broker_that_is_away_is_asked_again)

@@ -372,3 +372,75 @@ Test(storer, what_is_no_manifest_and_no_object_is_rejected)
 		rejected(&frame);
 	}
 }
+
+/* ---- a catalog that is lost, or that another storer went on without */
+
+static void store_chain(uint64_t from, uint64_t to)
+{
+	uint8_t name[TB_OBJECT_NAME];
+	store_object(name, 100 + from);
+	for (uint64_t chain = from; chain <= to; chain++) {
+		tb_frame frame = frame_with(manifest_make(BOOK, chain, name));
+		turn_with(&frame, chain);
+		cr_assert(was_finished(chain));
+	}
+}
+
+static void remove_bank(void)
+{
+	must(tb_disk_remove_tree(tb_disk_system(), below_room("bank"), &room.err));
+}
+
+Test(storer, a_lost_catalog_is_filled_from_the_repository)
+{
+	tb_head before, after;
+	store_chain(1, 3);
+	worker_close();
+	must(tb_catalog_head(below_room("bank"), BOOK, &before, &room.err));
+	remove_bank();
+	worker_open();
+	worker_close();
+	must(tb_catalog_head(below_room("bank"), BOOK, &after, &room.err));
+	cr_assert(after.chain == 3 && after.last == before.last);
+	cr_assert_eq(memcmp(after.manifest_hash, before.manifest_hash, TB_HASH_SIZE), 0);
+	worker_open();
+	store_chain(4, 5);
+}
+
+/* What lies there under a name that isn't its own is nobody's. */
+Test(storer, a_catalog_is_not_filled_with_what_lies_there_by_accident)
+{
+	char path[160];
+	store_chain(1, 1);
+	worker_close();
+	must(tier->put(tier, "objects/ab/abcd", tb_span_text("x"), &room.err));
+	must(tier->put(tier, "manifests/book/00000000000000000009-SEG-SEG_20260102T030405Z_0123456789abcdef",
+	               tb_span_text("x"), &room.err));
+	snprintf(path, sizeof(path), "manifests/%s/README", BOOK);
+	must(tier->put(tier, path, tb_span_text("x"), &room.err));
+	remove_bank();
+	worker_open();
+	store_chain(2, 2);
+}
+
+static void keep_bank_as(const char *name)
+{
+	char from[160], to[160];
+	worker_close();
+	snprintf(from, sizeof(from), "%s", below_room("bank"));
+	snprintf(to, sizeof(to), "%s", below_room(name));
+	rename(from, to);
+}
+
+/* Two storers, one of which stood by for a while. */
+Test(storer, a_catalog_that_is_behind_learns_what_another_stored)
+{
+	store_chain(1, 2);
+	keep_bank_as("old");
+	worker_open();
+	store_chain(3, 4);
+	keep_bank_as("new");
+	rename(below_room("old"), below_room("bank"));
+	worker_open();
+	store_chain(5, 6);
+}

@@ -18,6 +18,7 @@
 #include "workers/collector/rebuild_parts.h"
 
 #include "base/log.h"
+#include "run/tier_access.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,37 +136,15 @@ static int is_read(tb_collector *collector, tb_turn *turn, tb_stream *stream, tb
 
 /* ---- opening the tier */
 
-static tb_rc open_with(tb_collector *collector, tb_rebuild *rebuild, const char *identity, const char *repository,
-                       tb_err *err)
-{
-	tb_key *key = NULL;
-	tb_rc rc = tb_key_read(collector->env->disk, identity, TB_KEY_IDENTITY, &key, err);
-	if (rc == TB_OK && (memcmp(tb_key_instance(key), tb_key_instance(collector->key), TB_PUBLIC_KEY) != 0 ||
-	                    memcmp(tb_key_repository(key), tb_key_repository(collector->key), TB_REPOSITORY_ID) != 0))
-		rc = tb_fail(err, TB_EKEY, "the identity in %s is of another instance than this collector's key", identity);
-	if (rc == TB_OK)
-		rc = tb_archive_open(collector->env->disk, repository, key, NULL, &rebuild->archive, err);
-	tb_key_free(key);
-	return rc;
-}
-
 static tb_rc open_archive(tb_collector *collector, tb_rebuild *rebuild, tb_err *err)
 {
 	const tb_collector_config *config = collector->config;
-	const char *dir = collector->env->dir;
-	tb_auto(tb_buf_drop) tb_buf identity = { 0 }, repository = { 0 };
-	if ((config->rebuild_identity == NULL || config->rebuild_repository == NULL) && dir == NULL)
-		return tb_fail(err, TB_EKEY, "no identity and repository are named to rebuild it with");
-	tb_rc rc = TB_OK;
-	if (config->rebuild_identity != NULL)
-		tb_buf_print(&identity, "%s", config->rebuild_identity);
-	else
-		tb_buf_print(&identity, "%s/keys/identity.key", dir);
-	if (config->rebuild_repository != NULL)
-		tb_buf_print(&repository, "%s", config->rebuild_repository);
-	else
-		rc = tb_config_repository(dir, &repository, err);
-	return rc == TB_OK ? open_with(collector, rebuild, tb_buf_text(&identity), tb_buf_text(&repository), err) : rc;
+	tb_rc rc = tb_tier_access(collector->env, config->rebuild_identity, config->rebuild_repository, &rebuild->archive, err);
+	if (rc == TB_OK &&
+	    (memcmp(tb_archive_instance(rebuild->archive), tb_key_instance(collector->key), TB_PUBLIC_KEY) != 0 ||
+	     memcmp(tb_archive_repository(rebuild->archive), tb_key_repository(collector->key), TB_REPOSITORY_ID) != 0))
+		rc = tb_fail(err, TB_EKEY, "the identity is of another instance than this collector's key");
+	return rc;
 }
 
 /* TB_EBUSY: the storer isn't there yet. */

@@ -17,6 +17,8 @@ tb_rc records_open(signal_state *state, tb_txn *txn, tb_err *err)
 	if (rc == TB_OK)
 		rc = tb_txn_db(txn, "backups", &state->ids_db, err);
 	if (rc == TB_OK)
+		rc = tb_txn_db(txn, "meta", &state->meta_db, err);
+	if (rc == TB_OK)
 		rc = tb_cursor_open(txn, state->records_db, &cursor, err);
 	if (rc != TB_OK)
 		return rc;
@@ -83,6 +85,55 @@ tb_rc records_add(signal_state *state, tb_turn *turn, const Tb__BackupReady *rea
 	return TB_OK;
 }
 
+static Tb__BackupReady *read_ready(tb_span value, tb_arena *arena)
+{
+	ProtobufCAllocator *allocator = tb_arena_allocator(arena);
+	Tb__SignalRecord *record = tb__signal_record__unpack(allocator, value.size, value.data);
+	return record != NULL ? tb__backup_ready__unpack(allocator, record->ready.len, record->ready.data) : NULL;
+}
+
+tb_rc records_remove(signal_state *state, tb_turn *turn, uint64_t number, tb_err *err)
+{
+	uint8_t key[8];
+	uint64_t known = 0;
+	tb_span value;
+	tb_rc rc = tb_txn_get(turn->txn, state->records_db, number_key(key, number), &value, err);
+	if (rc != TB_OK)
+		return rc == TB_ENOTFOUND ? TB_OK : rc;
+	Tb__BackupReady *ready = read_ready(value, turn->arena);
+	if (ready != NULL)
+		rc = records_find(state, turn->txn, ready->backup, &known, err);
+	if (rc == TB_OK && known == number)
+		rc = tb_txn_delete(turn->txn, state->ids_db, tb_span_text(ready->backup), err);
+	return rc == TB_OK ? tb_txn_delete(turn->txn, state->records_db, number_key(key, number), err) : rc;
+}
+
+tb_rc records_replace(signal_state *state, tb_turn *turn, const Tb__BackupReady *ready, tb_err *err)
+{
+	tb_span packed, json;
+	tb_rc rc = records_remove(state, turn, ready->number, err);
+	return rc == TB_OK ? records_add(state, turn, ready, &packed, &json, err) : rc;
+}
+
+#define WHOLE tb_span_text("generation")
+
+tb_rc records_whole_at(signal_state *state, tb_turn *turn, uint64_t *ret_generation, tb_err *err)
+{
+	tb_span value;
+	tb_rc rc = tb_txn_get(turn->txn, state->meta_db, WHOLE, &value, err);
+	if (rc != TB_OK && rc != TB_ENOTFOUND)
+		return rc;
+	*ret_generation = rc == TB_OK && value.size == 8 ? tb_get64(value.data) : 0;
+	return TB_OK;
+}
+
+tb_rc records_whole_now(signal_state *state, tb_turn *turn, tb_err *err)
+{
+	uint8_t now[8];
+	tb_put64(now, turn->generation);
+	return tb_txn_put(turn->txn, state->meta_db, WHOLE, tb_span_of(now, sizeof(now)), err);
+}
+
 tb_rc records_find(signal_state *state, tb_txn *txn, const char *backup, uint64_t *ret_number, tb_err *err)
 {
 	tb_span value;
@@ -104,11 +155,9 @@ static int matches(const signal_filter *filter, const Tb__BackupReady *ready)
 /* One record into the list when it matches; 0 when its bytes are damaged. */
 static int list_one(const signal_filter *filter, tb_span value, tb_arena *arena, tb_buf *to, size_t *count)
 {
-	ProtobufCAllocator *allocator = tb_arena_allocator(arena);
-	Tb__SignalRecord *record = tb__signal_record__unpack(allocator, value.size, value.data);
-	Tb__BackupReady *ready =
-		record != NULL ? tb__backup_ready__unpack(allocator, record->ready.len, record->ready.data) : NULL;
-	if (ready == NULL)
+	Tb__SignalRecord *record = tb__signal_record__unpack(tb_arena_allocator(arena), value.size, value.data);
+	Tb__BackupReady *ready = read_ready(value, arena);
+	if (ready == NULL || record == NULL)
 		return 0;
 	if (matches(filter, ready)) {
 		if ((*count)++ > 0)

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define STREAM "tb.signals"
 #define STAT_TIMEOUT (5 * TB_NS_PER_S)
 
 static void signal_close(void *self)
@@ -40,7 +39,16 @@ static tb_rc signal_open(tb_worker_env *env, void **ret_self, tb_err *err)
 	return TB_OK;
 }
 
-/* A bank that doesn't know the newest signals would give their numbers to others. */
+static const Tb__StreamStat *find_signals(const Tb__StatReply *stat)
+{
+	for (size_t i = 0; i < stat->n_streams; i++)
+		if (strcmp(stat->streams[i]->name, SIGNALS) == 0)
+			return stat->streams[i];
+	return NULL;
+}
+
+/* A bank that doesn't know the newest signals would give their numbers to others. From the grant on nobody else puts
+ * any, so what the broker has now is all there is. */
 static tb_rc check_bank(signal_state *state, tb_turn *turn, tb_err *err)
 {
 	Tb__StatReply *stat;
@@ -49,16 +57,17 @@ static tb_rc check_bank(signal_state *state, tb_turn *turn, tb_err *err)
 	tb_rc rc = tb_bus_stat(state->env->bus, STAT_TIMEOUT, turn->arena, &stat, err);
 	if (rc != TB_OK)
 		return rc;
-	for (size_t i = 0; i < stat->n_streams; i++) {
-		if (strcmp(stat->streams[i]->name, STREAM) != 0 || stat->streams[i]->durable <= state->last)
-			continue;
-		tb_fail(err, TB_EUNSUPPORTED, "this bank knows signals up to %llu, but stream " STREAM " has %llu",
-		        (unsigned long long)state->last, (unsigned long long)stat->streams[i]->durable);
-		tb_hint(err, "put the signal worker's bank back; making it anew is not in this version");
-		return TB_EUNSUPPORTED;
-	}
-	state->checked = turn->generation;
-	return TB_OK;
+	const Tb__StreamStat *signals = find_signals(stat);
+	rc = rebuild_records(state, turn, signals != NULL ? signals->durable : 0, signals != NULL ? signals->first_held : 0,
+	                     err);
+	if (rc == TB_OK)
+		state->checked = turn->generation;
+	return rc;
+}
+
+static int is_passing(tb_rc rc)
+{
+	return rc == TB_EUNREACHABLE || rc == TB_ETIMEOUT || rc == TB_EINTERRUPTED || rc == TB_EBUSY;
 }
 
 static void fill_ready(signal_state *state, tb_turn *turn, const Tb__Stored *stored, const tb_backup_type *type,
@@ -96,7 +105,7 @@ static tb_rc put_event(tb_turn *turn, const Tb__BackupReady *ready, tb_span pack
 	size_t at = tb_frame_begin(&frames);
 	tb_events_append(&frames, tb_buf_span(&canonical));
 	tb_frame_end(&frames, at, &(tb_frame){
-		.kind = TB_KIND_EVENTS, .count = 1, .stream = tb_stream_hash(STREAM), .epoch = 1, .first = ready->number,
+		.kind = TB_KIND_EVENTS, .count = 1, .stream = tb_stream_hash(SIGNALS), .epoch = 1, .first = ready->number,
 		.time_ns = turn->now_ns,
 	});
 	return tb_turn_put(turn, &(tb_put){ .frames = tb_buf_span(&frames), .finished = &id, .finished_count = 1 }, err);
@@ -155,10 +164,16 @@ static tb_rc signal_handle(void *self, tb_turn *turn, const tb_frame *frame, uin
 	const tb_backup_type *type = stored != NULL ? tb_backup_type_find(stored->type) : NULL;
 	if (type == NULL || tb_stream_check(stored->stream, NULL) != TB_OK || !tb_backup_id_valid(stored->backup))
 		return tb_turn_reject(turn, frame, id, NULL, "not a stored message", err);
+	if (turn->generation == 0)
+		return TB_OK;
 	if (strcmp(type->name, "SEGMENT") == 0)
 		return finish(turn, id, err); /* segments raise no signal */
 	uint64_t number;
 	tb_rc rc = check_bank(state, turn, err);
+	if (is_passing(rc)) {
+		turn->generation = 0; /* it is let go, and this frame comes again with the next grant */
+		return TB_OK;
+	}
 	if (rc == TB_OK)
 		rc = records_find(state, turn->txn, stored->backup, &number, err);
 	if (rc != TB_OK)
@@ -172,8 +187,9 @@ static tb_rc signal_tick(void *self, tb_turn *turn, uint64_t *ret_wait_ns, tb_er
 {
 	signal_state *state = self;
 	/* A frame can't come before the turn after the grant: the broker may be away for now. */
-	if (turn->generation != 0 && check_bank(state, turn, err) == TB_EUNSUPPORTED)
-		return TB_EUNSUPPORTED;
+	tb_rc rc = turn->generation != 0 ? check_bank(state, turn, err) : TB_OK;
+	if (rc != TB_OK && !is_passing(rc))
+		return rc;
 	/* This turn's records are not durable yet: what counts is what was queued before it. */
 	if (tb_turn_settled(turn) && turn->generation != 0)
 		state->durable = state->settled;
@@ -193,6 +209,8 @@ const tb_worker signal_worker = {
 	.name = "signal",
 	.summary = "Turns stored backups into durable, numbered BACKUP_READY records and tells subscribers.",
 	.group = TB_GROUP_SIGNAL,
+	.rows = tb_signal_rows,
+	.options_size = sizeof(tb_signal_config),
 	.open = signal_open,
 	.handle = signal_handle,
 	.tick = signal_tick,

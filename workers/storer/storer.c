@@ -17,6 +17,7 @@ typedef struct storer {
 	uint8_t repository[TB_REPOSITORY_ID];
 	uint64_t held; /* manifests that were not taken in this life */
 	char why[300]; /* the last of them */
+	uint64_t refreshed; /* generation under which the catalog was compared with the tier */
 } storer;
 
 static void storer_close(void *self)
@@ -25,6 +26,47 @@ static void storer_close(void *self)
 	tb_tier_close(s->tier);
 	free(s);
 }
+
+/* ---- the catalog */
+
+static tb_rc refresh_catalog(storer *s, tb_txn *txn, tb_err *err)
+{
+	tb_catalog_rebuilt rebuilt = { 0 };
+	tb_rc rc = tb_catalog_rebuild(txn, s->tier, tb_real_ns(s->env->clock), &rebuilt, err);
+	if (rc == TB_OK && rebuilt.objects + rebuilt.manifests > 0)
+		tb_log(TB_LOG_WARN, "the catalog didn't know %llu objects and %llu manifests of the repository: it does now",
+		       (unsigned long long)rebuilt.objects, (unsigned long long)rebuilt.manifests);
+	return rc;
+}
+
+/* A bank that is new is filled from the tier, before anything else is done: all of it, or it is new the next time. */
+static tb_rc fill_catalog(storer *s, tb_txn *txn, tb_err *err)
+{
+	tb_db meta;
+	tb_span value;
+	tb_rc rc = tb_txn_db(txn, "meta", &meta, err);
+	if (rc == TB_OK)
+		rc = tb_txn_get(txn, meta, tb_span_text("catalog"), &value, err);
+	if (rc != TB_ENOTFOUND)
+		return rc;
+	rc = refresh_catalog(s, txn, err);
+	return rc == TB_OK ? tb_txn_put(txn, meta, tb_span_text("catalog"), tb_span_text("whole"), err) : rc;
+}
+
+static tb_rc open_catalog(storer *s, tb_err *err)
+{
+	tb_txn *txn;
+	tb_rc rc = tb_bank_write(s->env->bank, &txn, err);
+	if (rc != TB_OK)
+		return rc;
+	rc = fill_catalog(s, txn, err);
+	if (rc == TB_OK)
+		return tb_txn_commit(txn, err);
+	tb_txn_abort(txn);
+	return rc;
+}
+
+/* ---- opening */
 
 static tb_rc storer_open(tb_worker_env *env, void **ret_self, tb_err *err)
 {
@@ -43,6 +85,8 @@ static tb_rc storer_open(tb_worker_env *env, void **ret_self, tb_err *err)
 		rc = tb_tier_open(env->disk, tb_buf_text(&path), 0, &s->tier, err);
 	if (rc == TB_OK)
 		rc = tb_repository_read(s->tier, s->repository, err);
+	if (rc == TB_OK)
+		rc = open_catalog(s, err);
 	if (rc != TB_OK) {
 		storer_close(s);
 		return rc;
@@ -207,6 +251,18 @@ static tb_rc hold(storer *s, const tb_err *why)
 	return TB_OK;
 }
 
+static tb_rc record_manifest(tb_turn *turn, const Tb__ManifestFrame *manifest, const uint8_t hash[TB_HASH_SIZE],
+                             tb_err *err)
+{
+	tb_rc rc = check_objects(turn, manifest, err);
+	return rc == TB_OK ? tb_catalog_manifest(turn->txn, manifest, hash, turn->now_ns, err) : rc;
+}
+
+static int is_unfit(tb_rc rc)
+{
+	return rc == TB_EINVAL || rc == TB_ENOTFOUND || rc == TB_EREFUSED;
+}
+
 /* The catalog first: it knows whether this is the next of its chain, and until the commit nothing of it holds. */
 static tb_rc store_manifest(storer *s, tb_turn *turn, const tb_frame *frame, uint64_t id, tb_err *err)
 {
@@ -217,10 +273,14 @@ static tb_rc store_manifest(storer *s, tb_turn *turn, const tb_frame *frame, uin
 	uint8_t hash[TB_HASH_SIZE];
 	tb_span file = tb_span_of(manifest->manifest.data, manifest->manifest.len);
 	tb_manifest_hash(file, hash);
-	tb_rc rc = check_objects(turn, manifest, err);
-	if (rc == TB_OK)
-		rc = tb_catalog_manifest(turn->txn, manifest, hash, turn->now_ns, err);
-	if (rc == TB_EINVAL || rc == TB_ENOTFOUND || rc == TB_EREFUSED)
+	tb_rc rc = record_manifest(turn, manifest, hash, err);
+	if (is_unfit(rc) && s->refreshed != turn->generation) { /* another storer may have gone on from here */
+		s->refreshed = turn->generation;
+		rc = refresh_catalog(s, turn->txn, err);
+		if (rc == TB_OK)
+			rc = record_manifest(turn, manifest, hash, err);
+	}
+	if (is_unfit(rc))
 		return hold(s, err);
 	if (rc == TB_OK)
 		rc = put_checked(s, manifest->path, file, err);
