@@ -130,15 +130,20 @@ static int same_outbox(const tb_stream *stream, const Tb__HelloRequest *request)
 	return memcmp(stream->outbox, request->outbox.data, TB_ID) == 0;
 }
 
+static tb_rc fail_fenced(const tb_stream *stream, uint64_t epoch, tb_err *err)
+{
+	tb_fail(err, TB_EFENCED, "another process publishes stream %s now: it has epoch %llu, this one had %llu", stream->name,
+	        (unsigned long long)stream->epoch, (unsigned long long)epoch);
+	tb_hint(err, "end one of the two, or give them different names");
+	return TB_EFENCED;
+}
+
 /* An older process of the stream asks with the epoch it had. */
 static tb_rc check_epoch(const tb_stream *stream, const Tb__HelloRequest *request, tb_err *err)
 {
 	if (stream == NULL || request->take_over || request->epoch == 0 || request->epoch >= stream->epoch)
 		return TB_OK;
-	tb_fail(err, TB_EFENCED, "another process publishes stream %s now: it has epoch %llu, this one had %llu",
-	        request->stream, (unsigned long long)stream->epoch, (unsigned long long)request->epoch);
-	tb_hint(err, "end one of the two, or give them different names");
-	return TB_EFENCED;
+	return fail_fenced(stream, request->epoch, err);
 }
 
 static tb_rc check_room(const tb_broker *broker, const tb_stream *stream, const char *name, tb_err *err)
@@ -200,29 +205,49 @@ tb_rc tb_hello_decide(tb_broker *broker, tb_asking *ask, tb_span frames, tb_err 
 	}
 	window_grant(broker, stream);
 	ask->stream = stream;
+	ask->epoch = stream->epoch;
 	return TB_OK;
+}
+
+static void fill_grant(const tb_broker *broker, const tb_asking *ask, Tb__HelloReply *reply)
+{
+	const tb_stream *stream = ask->stream;
+	const tb_outbox_known *outbox = &stream->outboxes[stream->outbox_count - 1];
+	reply->first = outbox->first;
+	reply->place = outbox->place;
+	reply->renewed = !same_outbox(stream, (const Tb__HelloRequest *)ask->request);
+	reply->epoch = stream->epoch;
+	reply->durable = stream->durable;
+	reply->stored = stream->stored;
+	reply->window_frames = broker->options.window_frames;
+	reply->window_bytes = broker->options.window_bytes;
+}
+
+/* The last number of an epoch that another has followed: all up to there came from who held it. 0: not known any more. */
+static uint64_t epoch_end(const tb_stream *stream, uint64_t epoch)
+{
+	for (uint32_t i = 0; stream != NULL && i + 1 < stream->epoch_count; i++)
+		if (stream->epochs[i].epoch == epoch)
+			return stream->epochs[i + 1].first - 1;
+	return 0;
 }
 
 int tb_hello_tell(tb_broker *broker, tb_asking *ask, int final)
 {
+	const Tb__HelloRequest *request = (const Tb__HelloRequest *)ask->request;
 	Tb__HelloReply reply = TB__HELLO_REPLY__INIT;
 	Tb__Status status;
 	(void)final;
+	if (ask->stream != NULL && ask->epoch != ask->stream->epoch) /* another came in within the same batch */
+		ask->err.rc = fail_fenced(ask->stream, ask->epoch, &ask->err);
 	tb_ask_status(ask, &status);
 	reply.status = &status;
 	reply.journal_id = tb_journal_name(broker);
 	reply.run_id = tb_run_name(broker);
-	if (ask->err.rc == TB_OK && ask->stream != NULL) {
-		const tb_outbox_known *outbox = &ask->stream->outboxes[ask->stream->outbox_count - 1];
-		reply.first = outbox->first;
-		reply.place = outbox->place;
-		reply.renewed = !same_outbox(ask->stream, (const Tb__HelloRequest *)ask->request);
-		reply.epoch = ask->stream->epoch;
-		reply.durable = ask->stream->durable;
-		reply.stored = ask->stream->stored;
-		reply.window_frames = broker->options.window_frames;
-		reply.window_bytes = broker->options.window_bytes;
-	}
+	if (ask->err.rc == TB_OK && ask->stream != NULL)
+		fill_grant(broker, ask, &reply);
+	if (ask->err.rc == TB_EFENCED)
+		reply.durable = epoch_end(tb_stream_named(broker, request->stream), request->epoch);
 	tb_ask_answer(broker, ask, &reply.base, (tb_span){ 0 });
 	return 1;
 }

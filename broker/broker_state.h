@@ -127,6 +127,7 @@ struct tb_asking {
 	tb_stream *stream;
 	int repeated;   /* a put that was done before */
 	int superseded; /* its member has asked anew */
+	uint64_t epoch; /* that a hello was let in under */
 };
 
 /* What a file of the journal began with. */

@@ -45,7 +45,8 @@ static inline size_t tb_parts_size(const tb_span *parts, size_t count)
 /* `request` of a bus that has `ask`. */
 tb_rc tb_bus_request_copied(tb_bus *bus, tb_span request, uint64_t timeout_ns, tb_buf *ret_answer, tb_err *err);
 
-/* The verbs. The broker's refusal comes back as its code and sentence. ret_reply lives in the arena. */
+/* The verbs. The broker's refusal comes back as its code and sentence. ret_reply lives in the arena; it is also set with a
+ * TB_EFENCED that the broker said. */
 tb_rc tb_bus_hello(tb_bus *bus, const Tb__HelloRequest *request, uint64_t timeout_ns, tb_arena *arena,
                    Tb__HelloReply **ret_reply, tb_err *err);
 tb_rc tb_bus_put(tb_bus *bus, const Tb__PutRequest *request, tb_span frames, uint64_t timeout_ns, tb_arena *arena,

@@ -82,7 +82,7 @@ static tb_rc read_answer(const struct verb *verb, tb_span *answer, tb_arena *are
 	if (tb_control_read(answer, TB_KIND_ANSWER, verb->reply, arena, &reply, &why) != TB_OK)
 		return tb_fail(err, TB_ECORRUPT, "the broker's answer to %s can't be read: %s", verb->name, why.text);
 	tb_rc rc = check_status(verb, *(Tb__Status **)((uint8_t *)reply + verb->status), err);
-	if (rc == TB_OK)
+	if (rc == TB_OK || rc == TB_EFENCED)
 		*ret_reply = reply;
 	return rc;
 }

@@ -151,14 +151,23 @@ static int is_lasting(tb_rc rc)
 	return rc == TB_EFENCED || rc == TB_EINVAL || rc == TB_EREFUSED || rc == TB_EUNSUPPORTED;
 }
 
-void tb_pump_unanswered(tb_pump *pump, tb_rc rc, const tb_err *err)
+/* What the broker took under this process's epoch is delivered, also what it was not told of any more. Before the first
+ * answer there is nothing that a copy of the outbox can have but this one hasn't. */
+static void doubt_rest(tb_pump *pump, const Tb__HelloReply *refusal)
+{
+	uint64_t told = refusal != NULL && refusal->durable <= tb_outbox_last(pump->outbox) ? refusal->durable : 0;
+	if (pump->confirmed)
+		tb_outbox_doubt(pump->outbox, told > pump->durable ? told : pump->durable, NULL);
+}
+
+void tb_pump_unanswered(tb_pump *pump, tb_rc rc, const Tb__HelloReply *refusal, const tb_err *err)
 {
 	if (rc == TB_EINTERRUPTED)
 		return;
 	pump->trouble = *err;
 	pump->trouble.rc = rc;
 	if (rc == TB_EFENCED)
-		tb_outbox_doubt(pump->outbox, pump->durable, NULL);
+		doubt_rest(pump, refusal);
 	if (is_lasting(rc))
 		pump->failure = pump->trouble;
 	else

@@ -24,7 +24,7 @@ static void hear_answer(tb_publisher *publisher, const Tb__HelloReply *reply)
 static void say_hello(tb_publisher *publisher)
 {
 	Tb__HelloRequest request;
-	Tb__HelloReply *reply;
+	Tb__HelloReply *reply = NULL;
 	tb_err err = { 0 };
 	if (!tb_pump_hello(publisher->pump, &request))
 		return;
@@ -35,7 +35,7 @@ static void say_hello(tb_publisher *publisher)
 	if (rc == TB_OK)
 		hear_answer(publisher, reply);
 	else
-		tb_pump_unanswered(publisher->pump, rc, &err);
+		tb_pump_unanswered(publisher->pump, rc, reply, &err);
 	publisher->trouble = *tb_pump_trouble(publisher->pump);
 	if (tb_pump_confirmed(publisher->pump))
 		atomic_fetch_and(&publisher->gate, ~GATE_DOUBTFUL);

@@ -84,7 +84,7 @@ static void say_hello(tb_span *input)
 	if (how & 1) {
 		tb_rc rc = (tb_rc)(1 + fuzz_take(input, 1) % (TB_RC_COUNT - 1));
 		tb_err err = { .text = "nobody answers" };
-		tb_pump_unanswered(room.pump, rc, &err);
+		tb_pump_unanswered(room.pump, rc, NULL, &err);
 		return;
 	}
 	Tb__HelloReply reply = TB__HELLO_REPLY__INIT;

@@ -182,7 +182,7 @@ static void publish(struct sim_engine *engine)
 static void say_hello(struct sim_engine *engine)
 {
 	Tb__HelloRequest request;
-	Tb__HelloReply *reply;
+	Tb__HelloReply *reply = NULL;
 	tb_err err = { 0 };
 	if (!tb_pump_hello(engine->pump, &request))
 		return;
@@ -192,7 +192,7 @@ static void say_hello(struct sim_engine *engine)
 	if (rc == TB_OK)
 		tb_pump_answered(engine->pump, reply);
 	else
-		tb_pump_unanswered(engine->pump, rc, &err);
+		tb_pump_unanswered(engine->pump, rc, reply, &err);
 }
 
 static void judge(struct sim_engine *engine)

@@ -14,7 +14,7 @@ struct opening {
 	int journal; /* it knows this broker's journal */
 };
 
-static int open_outbox(const struct opening *opening)
+static int ask_for(const struct opening *opening)
 {
 	Tb__HelloRequest request = TB__HELLO_REQUEST__INIT;
 	request.stream = (char *)(uintptr_t) "book";
@@ -29,7 +29,12 @@ static int open_outbox(const struct opening *opening)
 	request.renewal = id16('R');
 	if (opening->journal)
 		request.journal_id = binary(journal, 16);
-	int asker = send_request(TB_KIND_HELLO, &request.base, (tb_span){ 0 });
+	return send_request(TB_KIND_HELLO, &request.base, (tb_span){ 0 });
+}
+
+static int open_outbox(const struct opening *opening)
+{
+	int asker = ask_for(opening);
 	commit();
 	return asker;
 }
@@ -160,4 +165,37 @@ Test(broker_outboxes, numbers_that_make_no_sense_are_refused)
 	expect_refused(&o, TB_EINVAL, "no sense");
 	o = (struct opening){ .outbox = 'o', .first = 1, .last = 1, .ground = 1, .delivered = UINT64_MAX };
 	expect_refused(&o, TB_EINVAL, "no sense");
+}
+
+Test(broker_outboxes, of_two_that_open_at_the_same_moment_only_the_later_one_is_let_in)
+{
+	make_stream("book", 10);
+	int former = ask_for(&(struct opening){ .outbox = 'p', .first = 1, .last = 2 });
+	int later = ask_for(&(struct opening){ .outbox = 'q', .first = 1, .last = 2 });
+	commit();
+	expect_code(hello_reply(later)->status, TB_OK);
+	Tb__HelloReply *reply = hello_reply(former);
+	expect_code(reply->status, TB_EFENCED);
+	cr_assert_eq(reply->window_frames, 0);
+}
+
+Test(broker_outboxes, who_is_fenced_is_told_how_far_its_own_events_have_come)
+{
+	expect_terms(&(struct opening){ .outbox = 'o', .first = 1, .last = 8 }, 1, 1, 0);
+	uint64_t own = epoch;
+	go_on(6);
+	expect_terms(&(struct opening){ .outbox = 'p', .first = 1, .last = 8 }, 7, 1, 0);
+	go_on(3);
+	Tb__HelloRequest request = TB__HELLO_REQUEST__INIT;
+	request.stream = (char *)(uintptr_t) "book";
+	request.outbox = id16('o');
+	request.renewal = id16('R');
+	request.epoch = own;
+	request.first = 1;
+	request.last = request.ground = 8;
+	int asker = send_request(TB_KIND_HELLO, &request.base, (tb_span){ 0 });
+	commit();
+	Tb__HelloReply *reply = hello_reply(asker);
+	expect_code(reply->status, TB_EFENCED);
+	cr_assert_eq(reply->durable, 6);
 }

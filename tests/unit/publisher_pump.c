@@ -110,13 +110,15 @@ static int say_hello(void)
 	return 1;
 }
 
-static void refuse_hello(tb_rc rc)
+static void refuse_hello(tb_rc rc, uint64_t delivered)
 {
 	Tb__HelloRequest request;
+	Tb__HelloReply refusal = TB__HELLO_REPLY__INIT;
 	tb_err err;
+	refusal.durable = delivered;
 	tb_fail(&err, rc, "said the broker");
 	cr_assert(tb_pump_hello(pump, &request));
-	tb_pump_unanswered(pump, rc, &err);
+	tb_pump_unanswered(pump, rc, &refusal, &err);
 }
 
 static tb_pump_figures figures(void)
@@ -209,7 +211,7 @@ Test(pump, an_unanswered_hello_is_said_again_ever_more_rarely)
 {
 	uint64_t wait = 10 * MS;
 	for (int i = 0; i < 12; i++) {
-		refuse_hello(TB_ETIMEOUT);
+		refuse_hello(TB_ETIMEOUT, 0);
 		cr_assert_eq(tb_pump_deadline(pump), now + wait);
 		now += wait - 1;
 		cr_assert(!say_hello());
@@ -223,7 +225,7 @@ Test(pump, an_unanswered_hello_is_said_again_ever_more_rarely)
 
 Test(pump, a_fenced_hello_ends_it)
 {
-	refuse_hello(TB_EFENCED);
+	refuse_hello(TB_EFENCED, 0);
 	tb_err err;
 	cr_assert_eq(tb_pump_failure(pump, &err), TB_EFENCED);
 	cr_assert_str_eq(err.text, "said the broker");
@@ -378,7 +380,7 @@ Test(pump, who_is_fenced_leaves_in_doubt_what_was_not_delivered)
 	model_told(&model, 0, 1, &told);
 	tb_pump_heard(pump, tb_buf_span(&told));
 	now += 20 * MS;
-	refuse_hello(TB_EFENCED);
+	refuse_hello(TB_EFENCED, 0);
 	close_pump();
 	open_pump(boot);
 	cr_assert_eq(opened.ground, 6);
@@ -386,6 +388,35 @@ Test(pump, who_is_fenced_leaves_in_doubt_what_was_not_delivered)
 	cr_assert(say_hello());
 	cr_assert_eq(tb_outbox_last(outbox), 34);
 	expect_places(7, 10, 31, "fenced");
+}
+
+/* The word of it doesn't come through when another takes over. */
+Test(pump, who_is_fenced_believes_how_far_the_broker_has_taken_its_events)
+{
+	cr_assert(say_hello());
+	accept_some(10);
+	tell(6, 0);
+	model_told(&model, 0, 1, &told);
+	tb_pump_heard(pump, tb_buf_span(&told));
+	now += 20 * MS;
+	refuse_hello(TB_EFENCED, 9);
+	close_pump();
+	open_pump(boot);
+	cr_assert_eq(opened.ground, 9);
+}
+
+Test(pump, who_is_fenced_at_its_first_hello_doubts_nothing_anew)
+{
+	cr_assert(say_hello());
+	accept_some(10);
+	tell(6, 0);
+	close_pump();
+	open_pump(boot);
+	cr_assert_eq(opened.ground, 10);
+	refuse_hello(TB_EFENCED, 0);
+	close_pump();
+	open_pump(boot);
+	cr_assert_eq(opened.ground, 10);
 }
 
 Test(pump, a_broker_that_wants_what_is_held_nowhere_is_a_lasting_failure)
@@ -778,7 +809,7 @@ static void lossy_hello(void)
 	if (heard && chance(100) >= line.drop)
 		tb_pump_answered(pump, &reply);
 	else
-		tb_pump_unanswered(pump, TB_ETIMEOUT, &err);
+		tb_pump_unanswered(pump, TB_ETIMEOUT, NULL, &err);
 }
 
 /* What must hold of each frame: it follows the one before, or begins anew right behind what is durable; and the window. The
