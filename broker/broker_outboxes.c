@@ -3,6 +3,8 @@
  * that it knows how far it has come: what was delivered is not sent again, and what wasn't is sent once. */
 #include "broker/broker_state.h"
 
+#include "base/planted.h"
+
 static tb_outbox_known *find(const tb_stream *stream, const uint8_t *id)
 {
 	for (uint32_t i = 0; stream != NULL && i < stream->outbox_count; i++)
@@ -36,7 +38,7 @@ void tb_outbox_note(tb_stream *stream, const uint8_t *id, uint64_t first, uint64
 static uint64_t come_to(const tb_stream *stream, const tb_outbox_known *known)
 {
 	int present = known == &stream->outboxes[stream->outbox_count - 1];
-	return known->place - 1 + ((present ? stream->gathered : known->upto) + 1 - known->first);
+	return known->place - 1 - (TB_PLANTED(20) && known->place > 1) + ((present ? stream->gathered : known->upto) + 1 - known->first);
 }
 
 static int same_journal(const tb_broker *broker, const Tb__HelloRequest *request)
@@ -118,7 +120,8 @@ tb_rc tb_terms_find(const tb_broker *broker, const tb_stream *stream, const Tb__
 	uint64_t held = next_of(request) - request->shift;
 	if (outbox != NULL) {
 		uint64_t come = come_to(stream, outbox);
-		terms = (tb_terms){ known + 1, (come < request->ground ? come : request->ground) + 1, come > request->ground };
+		terms = (tb_terms){ known + 1, (come < request->ground ? come : request->ground) + 1, come > request->ground && !TB_PLANTED(23) };
+		terms.first -= TB_PLANTED(19) && known > 0;
 	} else if (request->ground == 0) {
 		terms.first = known + 1;
 	} else {

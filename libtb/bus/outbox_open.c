@@ -1,5 +1,6 @@
 #include "bus/outbox_ring.h"
 
+#include "base/planted.h"
 #include "wire/frame.h"
 
 #include <errno.h>
@@ -504,7 +505,7 @@ tb_rc tb_outbox_settle(tb_outbox *outbox, const tb_outbox_terms *terms, tb_err *
 	tb_put64(outbox->head + AT_EPOCH, terms->epoch);
 	tb_put64(outbox->head + AT_UNSETTLED, 0);
 	memcpy(outbox->head + AT_JOURNAL, terms->journal_id, 16);
-	if (moves)
+	if (moves && !TB_PLANTED(24))
 		move_numbers(outbox, terms);
 	if (terms->renewal != NULL) {
 		memcpy(outbox->head + AT_ID, terms->renewal, 16);

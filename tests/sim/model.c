@@ -33,8 +33,8 @@ static struct state state_at(const struct sim_engine *engine, uint64_t to)
 	struct state state = { 0 }, beside = { 0 };
 	uint64_t open = 0; /* number of the begin */
 	for (uint64_t i = 0; i < to; i++) {
-		const struct sim_event *event = &engine->events[i];
-		if (open && event->opening != engine->events[open - 1].opening)
+		const struct sim_event *event = &engine->events[engine->order[i]];
+		if (open && event->opening != engine->events[engine->order[open - 1]].opening)
 			open = 0;
 		if (event->kind == SIM_BEGIN) {
 			open = i + 1;

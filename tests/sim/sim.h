@@ -7,6 +7,7 @@
  *   host.c     the broker's core, its journal on a disk that breaks (tests/fault/fault_disk.h)
  *   workers.c  one collector or two, two sealers, one storer, one signal: the loop of libtb/run/loop.h on real banks that are
  *              never synced, with a bus that ends here
+ *   outboxes.c what becomes of an outbox when its engine dies: lost, an older copy put back, pages lost with the power
  *   engines.c  publishers: outboxes on a memory file system, and the pump that their background thread runs
  *   line.c     what is on its way between engines and broker
  *   orders.c   an operator who orders backups
@@ -59,6 +60,7 @@ struct sim_rates {
 	uint32_t request_lost, answer_lost, request_repeated, request_late;
 	uint32_t worker_kill, worker_stall, bank_lost, engine_kill;
 	uint32_t broker_kill, broker_power, broker_sync;
+	uint32_t outbox; /* of an engine's deaths: what becomes of its outbox */
 	uint32_t tier_power, tier_sync;
 	uint32_t clock_jump;
 };
@@ -71,12 +73,13 @@ struct sim_op { /* a delta */
 
 enum sim_kind { SIM_OTHER, SIM_DELTA, SIM_BEGIN, SIM_COMMIT };
 
-struct sim_event { /* as it was accepted; its number is its place, from 1 */
+struct sim_event { /* as it was accepted */
 	uint64_t check; /* of its canonical bytes */
 	uint64_t op_first;
 	uint32_t op_count;
 	enum sim_kind kind;
 	uint32_t opening; /* of the outbox: a reset doesn't outlive it */
+	int may_be_lost;  /* it wasn't known to be durable when its outbox was struck */
 };
 
 struct sim_engine {
@@ -94,6 +97,11 @@ struct sim_engine {
 	uint64_t told_durable, told_stored; /* highest that the broker told anybody */
 	uint64_t pump_durable;
 	uint32_t openings;
+	int struck;            /* its outbox was: numbers aren't the events' places any more */
+	uint32_t copied;       /* copies of it that were made */
+	int synced;            /* what the disk has for sure is noted, of this opening */
+	uint8_t boot_id[16];
+	uint64_t *order;       /* in the end: which event has which number */
 	uint64_t quota; /* events that it publishes at most */
 	uint32_t value_max;
 };
@@ -169,13 +177,15 @@ struct sim {
 	tb_storer_config storer;
 	tb_signal_config signal;
 	tb_arena *arena; /* of a step */
-	uint64_t counts[8];
+	uint64_t counts[16];
 	int failed;
 	char why[1024];
 };
 extern struct sim sim;
 
-enum sim_count { SIM_BANKS, SIM_KILLS, SIM_BROKER_DEATHS, SIM_POWER_CUTS, SIM_LOST, SIM_EVENTS, SIM_BACKUPS, SIM_RESTORES };
+enum sim_count {
+	SIM_BANKS, SIM_KILLS, SIM_BROKER_DEATHS, SIM_POWER_CUTS, SIM_LOST, SIM_EVENTS, SIM_BACKUPS, SIM_RESTORES, SIM_OUTBOXES
+};
 
 /* chance.c */
 void sim_seed(uint64_t seed);
@@ -222,6 +232,11 @@ void engine_begin(struct sim_engine *engine, size_t index);
 void engine_turn(struct sim_engine *engine);
 void engine_heard(struct sim_engine *engine, tb_span told);
 void engine_end(struct sim_engine *engine);
+
+/* outboxes.c: the engine is dead. undelivered: so many of the last events it accepted */
+void outbox_strike(struct sim_engine *engine, uint64_t undelivered);
+void outbox_copy(struct sim_engine *engine); /* now and then one is made, to be put back */
+void outbox_synced(struct sim_engine *engine); /* the file as it is now survives a power cut */
 
 /* workers.c */
 void worker_begin(struct sim_worker *worker, size_t index);

@@ -70,10 +70,13 @@ static void choose_rates(void)
 	sim.rates = (struct sim_rates){
 		.line_drop = rate(2500), .line_repeat = rate(1000), .line_late = rate(4000), .line_cut = rate(40),
 		.request_lost = rate(800), .answer_lost = rate(800), .request_repeated = rate(800), .request_late = rate(300),
-		.worker_kill = rate(300), .worker_stall = rate(40), .bank_lost = sim_below(2) ? 3000 : 0, .engine_kill = rate(60),
+		.worker_kill = rate(300), .worker_stall = rate(40), .bank_lost = sim_below(2) ? 3000 : 0, .engine_kill = rate(150),
+		.outbox = sim_below(2) ? 0 : 2000 + (uint32_t)sim_below(8000),
 		.broker_kill = rate(60), .broker_power = rate(60), .broker_sync = rate(60),
 		.tier_power = rate(100), .tier_sync = rate(100), .clock_jump = rate(40),
 	};
+	if (sim.rates.outbox != 0)
+		sim.rates.engine_kill += 60;
 }
 
 static tb_rc operator_request(tb_bus *bus, tb_span request, uint64_t timeout_ns, tb_buf *ret_answer, tb_err *err)
