@@ -124,7 +124,7 @@ attack()
 		pid=${pids[$name]}
 		while :; do
 			publish_round || return
-			[ $took -le $slowest ] || slowest=$took
+			[ "$took" -le "$slowest" ] || slowest=$took
 			kill -0 "$pid" 2>/dev/null || break
 			sleep 0.3
 		done
