@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define RECONNECT_FIRST_MS 10
-#define RECONNECT_LAST_MS 50 /* who waits for a broker that was killed is to be back at once */
+#define RECONNECT_LAST_MS 100 /* who waits for a broker that was killed is to be back at once */
 /* A lost connection makes nng send a request again at once; this is for a peer that is there and stays silent. */
 #define RESEND_MS 60000
 
@@ -38,6 +38,7 @@ struct tb_socket {
 	atomic_int listener_id; /* 0: it dials */
 	atomic_int pipe;        /* the newest; 0: it is gone */
 	atomic_uint met;
+	unsigned redials, redials_met; /* without a connection between them; how many it had met by then */
 	nng_msg *lent; /* by the last receive */
 };
 
@@ -118,13 +119,25 @@ tb_rc tb_socket_dial(tb_socket *socket, tb_err *err)
 	return error == 0 ? TB_OK : tb_nng_fail(err, error, socket->url, "can't be dialed");
 }
 
+static uint64_t redial_patience(tb_socket *socket)
+{
+	unsigned met = tb_socket_met(socket);
+	if (met != socket->redials_met)
+		socket->redials = 0;
+	socket->redials_met = met;
+	if (!tb_address_is_path(socket->url))
+		return TB_REDIAL_FAR_NS;
+	uint64_t patience = TB_REDIAL_FIRST_NS << (socket->redials < 8 ? socket->redials : 8);
+	return patience < TB_REDIAL_NS ? patience : TB_REDIAL_NS;
+}
+
 void tb_socket_redial(tb_socket *socket)
 {
 	uint64_t dialed_ns = atomic_load(&socket->dialed_ns), now = tb_mono_ns(tb_clock_system());
-	uint64_t patience = tb_address_is_path(socket->url) ? TB_REDIAL_NS : TB_REDIAL_FAR_NS;
-	if (dialed_ns == 0 || tb_socket_connected(socket) || now < dialed_ns + patience)
+	if (dialed_ns == 0 || tb_socket_connected(socket) || now < dialed_ns + redial_patience(socket))
 		return;
 	nng_dialer_close(socket->dialer);
+	socket->redials++;
 	tb_socket_dial(socket, NULL); /* else the next time */
 }
 

@@ -121,10 +121,8 @@ static void doze(tb_publisher *publisher, uint64_t deadline)
 
 static void rest(tb_publisher *publisher, uint64_t leave_alone)
 {
-	uint64_t deadline = tb_pump_deadline(publisher->pump);
-	uint64_t line_free = tb_mono_ns(publisher->clock) + leave_alone;
-	if (leave_alone != 0 && deadline < line_free)
-		deadline = line_free;
+	/* Nobody tells when the line is there again. */
+	uint64_t deadline = leave_alone != 0 ? tb_mono_ns(publisher->clock) + leave_alone : tb_pump_deadline(publisher->pump);
 	if (leave_alone == 0 && tb_pump_awaits_events(publisher->pump)) {
 		atomic_exchange_explicit(&publisher->asleep, 1, memory_order_acq_rel);
 		if (tb_outbox_last(publisher->outbox) == tb_pump_seen(publisher->pump))

@@ -29,7 +29,7 @@ tb_rc tb_socket_wait(tb_socket *socket, int fd, int interrupt_fd, uint64_t deadl
 {
 	for (;;) {
 		tb_socket_redial(socket);
-		uint64_t pause = tb_deadline_after(TB_REDIAL_NS / 2);
+		uint64_t pause = tb_deadline_after(TB_REDIAL_FIRST_NS / 2);
 		tb_rc rc = tb_wait_readable(fd, interrupt_fd, pause < deadline ? pause : deadline);
 		if (rc != TB_ETIMEOUT || pause >= deadline)
 			return rc;
