@@ -45,15 +45,10 @@ static int configure(nng_tls_config *config, nng_tls_mode mode, tb_host_keys *ke
 	return error;
 }
 
-/* NULL for what isn't encrypted. */
 static tb_rc open_tls(const tb_address *address, nng_tls_mode mode, nng_tls_config **ret_config, tb_err *err)
 {
 	tb_auto(tb_host_keys_drop) tb_host_keys keys = { 0 };
 	nng_tls_config *config = NULL;
-	if (address->keys == NULL) {
-		*ret_config = NULL;
-		return TB_OK;
-	}
 	tb_rc rc = tb_host_keys_read(tb_disk_system(), address->keys, tb_real_ns(tb_clock_system()), &keys, err);
 	if (rc != TB_OK)
 		return rc;
@@ -69,6 +64,15 @@ static tb_rc open_tls(const tb_address *address, nng_tls_mode mode, nng_tls_conf
 	return tb_nng_fail(err, error, address->keys, "can't be used for tls");
 }
 
+/* *ret_tls: NULL for what isn't encrypted. */
+static tb_rc read_address(const char *text, nng_tls_mode mode, tb_address *ret_address, nng_tls_config **ret_tls,
+                          tb_err *err)
+{
+	*ret_tls = NULL;
+	tb_rc rc = tb_address_read(text, ret_address, err);
+	return rc == TB_OK && ret_address->keys != NULL ? open_tls(ret_address, mode, ret_tls, err) : rc;
+}
+
 /* ---- */
 
 tb_rc tb_nng_dialer(nng_socket nng, const char *text, nng_dialer *ret_dialer, tb_err *err)
@@ -76,9 +80,7 @@ tb_rc tb_nng_dialer(nng_socket nng, const char *text, nng_dialer *ret_dialer, tb
 	tb_address address;
 	nng_dialer dialer;
 	nng_tls_config *tls;
-	tb_rc rc = tb_address_read(text, &address, err);
-	if (rc == TB_OK)
-		rc = open_tls(&address, NNG_TLS_MODE_CLIENT, &tls, err);
+	tb_rc rc = read_address(text, NNG_TLS_MODE_CLIENT, &address, &tls, err);
 	if (rc != TB_OK)
 		return rc;
 	int error = nng_dialer_create(&dialer, nng, address.url);
@@ -100,9 +102,7 @@ tb_rc tb_nng_listener(nng_socket nng, const char *text, nng_listener *ret_listen
 	tb_address address;
 	nng_listener listener;
 	nng_tls_config *tls;
-	tb_rc rc = tb_address_read(text, &address, err);
-	if (rc == TB_OK)
-		rc = open_tls(&address, NNG_TLS_MODE_SERVER, &tls, err);
+	tb_rc rc = read_address(text, NNG_TLS_MODE_SERVER, &address, &tls, err);
 	if (rc != TB_OK)
 		return rc;
 	int error = nng_listener_create(&listener, nng, address.url);

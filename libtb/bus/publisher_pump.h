@@ -19,8 +19,8 @@ tb_pump *tb_pump_new(const char *stream, tb_outbox *outbox, const tb_outbox_open
 void tb_pump_free(tb_pump *pump);
 
 /* Is a hello due? Then ret_request is filled in, borrowing from the pump, and its outcome is to be told: the answer, or
- * rc and err when there was none, and with a TB_EFENCED the broker's refusal (else NULL). The first answer of an opening may move the outbox's next number: keep its writer out
- * while it is told, until tb_pump_confirmed. */
+ * rc and err when there was none, and with a TB_EFENCED the broker's refusal (else NULL). The first answer of an opening
+ * may move the outbox's next number: keep its writer out while it is told, until tb_pump_confirmed. */
 int tb_pump_hello(tb_pump *pump, Tb__HelloRequest *ret_request);
 void tb_pump_answered(tb_pump *pump, const Tb__HelloReply *reply);
 void tb_pump_unanswered(tb_pump *pump, tb_rc rc, const Tb__HelloReply *refusal, const tb_err *err);
