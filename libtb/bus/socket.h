@@ -26,8 +26,8 @@ void tb_socket_close(tb_socket *socket); /* NULL is fine. Whoever uses it in ano
 tb_rc tb_socket_dial(tb_socket *socket, tb_err *err);
 int tb_socket_connected(const tb_socket *socket); /* what dials: its connection is up */
 /* A dialer of nng 1.5 gives up for good, without a word, when its peer on ipc:// goes before it has greeted: a broker that
- * is killed at that moment. So what has been without a connection for a while is dialed anew: after FIRST, and ever more patiently, as a busy
- * broker may be slow to greet. Cheap: for who waits. */
+ * is killed at that moment. So what has been without a connection for a while is dialed anew: after FIRST, and ever more
+ * patiently, as a busy broker may be slow to greet. Cheap: for who waits. */
 #define TB_REDIAL_FIRST_NS (200 * TB_NS_PER_MS)
 #define TB_REDIAL_NS (2 * TB_NS_PER_S)
 /* Over a network a connection may take its time, but not the minutes that the kernel waits when a host is gone. */

@@ -344,7 +344,7 @@ static tb_rc flush(tb_loop *loop, tb_err *err)
 		hold_refused(loop, err);
 		return TB_OK;
 	case TB_EFENCED:
-		note_accepted(loop);
+		loop->refused[0] = '\0'; /* whoever holds the lease now decides about it */
 		tb_log_err(TB_LOG_WARN, "fenced: another member has taken over", err);
 		if (stream == 0)
 			loop->group_generation = 0;
