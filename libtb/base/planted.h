@@ -22,7 +22,7 @@
  *   19 broker       an outbox that opens goes on at the highest number, which another event has
  *   20 broker       what came of an outbox is counted one short
  *   21 collector    a bank that is rebuilt begins one event too late, and isn't compared with what was recorded
- *   22 collector    a bank that is behind what is stored isn't discarded
+ *   22 collector    a bank that is behind, or that another one overtook, isn't discarded
  *   23 broker       an older copy of an outbox keeps its id
  *   24 outbox       numbers stay when the broker moves them */
 #ifndef TB_BASE_PLANTED_H

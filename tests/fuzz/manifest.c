@@ -15,6 +15,17 @@ static void sign(tb_buf *file)
 	tb_buf_append(file, signature, sizeof(signature));
 }
 
+/* What is read with a key is read without one as well. */
+static void peek(tb_span file, int is_read)
+{
+	Tb__Manifest *manifest;
+	tb_err err;
+	tb_rc rc = tb_manifest_peek(file, arena, &manifest, &err);
+	if (rc != TB_OK)
+		fuzz_refused(rc, &err);
+	hold(rc == TB_OK ? manifest->chain > 0 && tb_backup_id_valid(manifest->backup) : !is_read);
+}
+
 static void read_manifest(tb_span file)
 {
 	tb_auto(tb_buf_drop) tb_buf again = { 0 };
@@ -23,6 +34,7 @@ static void read_manifest(tb_span file)
 	const uint8_t *instance = tb_key_public(fuzz_keys.instance);
 	tb_err err;
 	tb_rc rc = tb_manifest_read(file, instance, fuzz_keys.repository, arena, &manifest, &err);
+	peek(file, rc == TB_OK);
 	if (rc != TB_OK) {
 		fuzz_refused(rc, &err);
 		return;

@@ -63,6 +63,27 @@ Test(bank, what_was_committed_is_there_after_reopening)
 	tb_bank_close(bank);
 }
 
+Test(bank, what_begins_alike_is_deleted_by_and_by_and_nothing_else)
+{
+	tb_bank *bank = bank_open(TB_BANK_WRITER);
+	tb_txn *txn = writing(bank);
+	tb_db db = db_of(txn, "rows");
+	tb_span prefix = tb_span_text("12345678");
+	const char *keys[] = { "12345677z", "12345678", "12345678a", "12345678b", "12345679" };
+	for (size_t i = 0; i < 5; i++)
+		put(txn, db, keys[i], "x");
+	for (uint64_t round = 0; round < 3; round++) {
+		uint64_t most = 2, count;
+		must(tb_txn_delete_below(txn, db, prefix, &most, &err));
+		must(tb_txn_count(txn, db, &count, &err));
+		cr_assert_eq(most, round == 0 ? 0 : round == 1 ? 1 : 2);
+		cr_assert_eq(count, round == 0 ? 3 : 2);
+	}
+	cr_assert(holds(txn, db, keys[0], "x") && holds(txn, db, keys[4], "x"));
+	must(tb_txn_commit(txn, &err));
+	tb_bank_close(bank);
+}
+
 Test(bank, what_was_aborted_is_not_there_and_its_database_can_be_made_again)
 {
 	tb_bank *bank = bank_open(TB_BANK_WRITER);

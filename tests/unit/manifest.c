@@ -92,6 +92,33 @@ Test(manifest, every_cut_and_every_flipped_bit_is_refused)
 	is_refused(NULL, tb_buf_span(&file), file.size);
 }
 
+static void is_no_manifest(void *context, tb_span bytes, size_t size)
+{
+	Tb__Manifest *peeked;
+	(void)context, (void)size;
+	cr_assert_eq(tb_manifest_peek(bytes, arena, &peeked, &err), TB_ECORRUPT);
+}
+
+/* Nothing vouches for it, so what is flipped may be believed; but it is a manifest with a number and an id. */
+static void is_peeked_or_refused(void *context, tb_span bytes, size_t size)
+{
+	Tb__Manifest *peeked;
+	(void)context, (void)size;
+	tb_rc rc = tb_manifest_peek(bytes, arena, &peeked, &err);
+	cr_assert(rc == TB_ECORRUPT || rc == TB_EUNSUPPORTED || (rc == TB_OK && peeked->chain > 0), "%d", (int)rc);
+	cr_assert(rc != TB_OK || tb_backup_id_valid(peeked->backup));
+}
+
+Test(manifest, without_a_key_it_is_believed_when_it_is_whole)
+{
+	Tb__Manifest *peeked;
+	must(tb_manifest_write(&manifest, keys.collector, &file, hash, &err));
+	must(tb_manifest_peek(tb_buf_span(&file), arena, &peeked, &err));
+	cr_assert(peeked->chain == manifest.chain && peeked->to == manifest.to);
+	each_cut(tb_buf_span(&file), is_no_manifest, NULL);
+	each_flip(tb_buf_span(&file), is_peeked_or_refused, NULL);
+}
+
 Test(manifest, by_another_instance_or_for_another_repository_is_refused)
 {
 	struct keys others;

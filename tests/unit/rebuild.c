@@ -338,6 +338,25 @@ Test(rebuild, without_an_identity_a_stream_is_not_taken_and_it_is_said_why)
 	line_end();
 }
 
+Test(rebuild, identity_and_repository_may_lie_elsewhere)
+{
+	char identity[160], repository[160];
+	const char *state;
+	line_begin(1);
+	put_some(5);
+	work_off();
+	room.env.dir = NULL; /* as on a host of its own */
+	lose_and_wait();
+	cr_assert_not_null(strstr(told(&state), "no identity and repository are named"), "%s", told(&state));
+	snprintf(identity, sizeof(identity), "%s", below_room("keys/identity.key"));
+	snprintf(repository, sizeof(repository), "%s", below_room("repository"));
+	config.rebuild_identity = identity;
+	config.rebuild_repository = repository;
+	recover(0);
+	cr_assert_eq(book()->applied, 5);
+	line_end();
+}
+
 Test(rebuild, nothing_stored_yet_needs_no_identity)
 {
 	line_begin(1);

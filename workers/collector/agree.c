@@ -75,11 +75,14 @@ tb_rc agree_check(tb_collector *collector, tb_turn *turn, tb_stream *stream, con
                   tb_agreement *ret_agreement, tb_err *err)
 {
 	int chain = 0, cut = 0;
+	*ret_agreement = (tb_agreement){ .agrees = 1 };
+	if (TB_PLANTED(22))
+		return TB_OK;
 	if (stream->rebuilding)
 		return disagree(ret_agreement, "this bank isn't whole yet");
 	if (stream->suspect)
 		return disagree(ret_agreement, "this bank's segments aren't those that were sealed");
-	if (grant->finished > stream->applied && !TB_PLANTED(22))
+	if (grant->finished > stream->applied)
 		return disagree(ret_agreement, "this bank is behind what is stored");
 	tb_rc rc = check_chain(collector, turn, stream, grant, &chain, err);
 	if (rc == TB_OK && !chain)
@@ -94,6 +97,5 @@ tb_rc agree_check(tb_collector *collector, tb_turn *turn, tb_stream *stream, con
 		stream->recut_to = grant->cut;
 		stream->dirty = 1;
 	}
-	*ret_agreement = (tb_agreement){ .agrees = 1 };
 	return TB_OK;
 }
