@@ -241,11 +241,13 @@ Test(collector, a_stream_that_went_on_elsewhere_is_not_taken)
 		give_grant(&grant);
 		turn_end();
 		cr_assert_eq(book()->blocked, i == 5, "%d", i);
-		cr_assert_eq(book()->rebuild != NULL, i > 0 && i < 5, "%d", i);
+		int overtaken = i == 1 || i == 3 || i == 4; /* a cut behind what it has applied it makes again, in its place */
+		cr_assert_eq(book()->rebuild != NULL, overtaken, "%d", i);
 		Tb__Health health = TB__HEALTH__INIT;
 		health.state = (char *)(uintptr_t)"healthy";
 		room.worker->health(room.self, room.kept, &health);
-		cr_assert_str_eq(health.state, i == 0 ? "healthy" : i == 5 ? "critical" : "degraded"); /* its manifest isn't stored */
+		/* Degraded: its manifest isn't stored, and is waited for. */
+		cr_assert_str_eq(health.state, overtaken ? "degraded" : i == 5 ? "critical" : "healthy");
 	}
 	size_t before = room.put_count;
 	apply(BOOK, 11, 5);
