@@ -166,14 +166,15 @@ static tb_rc signal_handle(void *self, tb_turn *turn, const tb_frame *frame, uin
 		return tb_turn_reject(turn, frame, id, NULL, "not a stored message", err);
 	if (turn->generation == 0)
 		return TB_OK;
-	if (strcmp(type->name, "SEGMENT") == 0)
-		return finish(turn, id, err); /* segments raise no signal */
 	uint64_t number;
+	/* Before anything is queued: what is queued before the bank is known to be right is taken back. */
 	tb_rc rc = check_bank(state, turn, err);
 	if (is_passing(rc)) {
 		turn->generation = 0; /* it is let go, and this frame comes again with the next grant */
 		return TB_OK;
 	}
+	if (rc == TB_OK && strcmp(type->name, "SEGMENT") == 0)
+		return finish(turn, id, err); /* segments raise no signal */
 	if (rc == TB_OK)
 		rc = records_find(state, turn->txn, stored->backup, &number, err);
 	if (rc != TB_OK)
