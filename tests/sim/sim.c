@@ -97,10 +97,11 @@ int main(int argc, char **argv)
 	}
 	double took = seconds() - begun;
 	printf("%llu seeds, %llu steps, %.0f a second, %llu failing; %llu kills, %llu banks lost, %llu deaths of the broker, %llu power cuts, "
-	       "%llu events, %llu backups, %llu restores\n",
+	       "%llu messages dropped, %llu events, %llu backups, %llu restores\n",
 	       (unsigned long long)runs, (unsigned long long)steps, (double)steps / took, (unsigned long long)failing,
 	       (unsigned long long)counts[SIM_KILLS], (unsigned long long)counts[SIM_BANKS], (unsigned long long)counts[SIM_BROKER_DEATHS],
-	       (unsigned long long)counts[SIM_POWER_CUTS], (unsigned long long)counts[SIM_EVENTS],
+	       (unsigned long long)counts[SIM_POWER_CUTS], (unsigned long long)counts[SIM_LOST],
+	       (unsigned long long)counts[SIM_EVENTS],
 	       (unsigned long long)counts[SIM_BACKUPS], (unsigned long long)counts[SIM_RESTORES]);
 	return failing > 0;
 }
