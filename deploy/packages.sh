@@ -3,7 +3,8 @@
 
 # shellcheck disable=SC2034 # for those who source this
 build_packages=(gcc libc6-dev cmake ninja-build pkg-config libnng-dev libprotobuf-c-dev protobuf-c-compiler libzstd-dev
-	libsodium-dev liblmdb-dev libjansson-dev libyaml-dev libssl-dev libxxhash-dev)
+	libsodium-dev liblmdb-dev libjansson-dev libyaml-dev libssl-dev libxxhash-dev libical-dev
+	tzdata) # zones of market calendars, for tests
 # shellcheck disable=SC2034
 test_packages=(g++ libcriterion-dev python3 procps)
 # shellcheck disable=SC2034

@@ -152,7 +152,7 @@ Test(layers, includes_are_read_however_they_are_written)
 	cr_assert_not(next_include(&at, name));
 }
 
-static const char rooms[] = " tb base wire store bus run broker workers proto .. ";
+static const char rooms[] = " tb base gaps wire store bus run broker workers proto .. ";
 
 static const struct {
 	const char *folder;
@@ -160,12 +160,13 @@ static const struct {
 } layers[] = {
 	{ "libtb/include/", " tb " },
 	{ "libtb/base/", " tb base " },
+	{ "libtb/gaps/", " tb base gaps " },
 	{ "libtb/wire/", " tb base wire proto " },
 	{ "libtb/store/", " tb base wire store proto " },
 	{ "libtb/bus/", " tb base wire bus proto " },
 	{ "libtb/run/", " tb base wire store bus run proto " },
 	{ "broker/", " tb base wire store bus run proto broker " },
-	{ "workers/", " tb base wire store bus run proto broker workers " },
+	{ "workers/", " tb base gaps wire store bus run proto broker workers " },
 	{ "docs/examples/", " tb " },
 };
 
@@ -209,6 +210,7 @@ static const struct {
 	{ "nng/", " libtb/bus/bus_nng.c libtb/bus/nng_address.c libtb/bus/nng_close.c libtb/bus/nng_parts.h " },
 	{ "lmdb.h", " libtb/store/bank.c " },
 	{ "zstd", " libtb/store/seal.c " },
+	{ "libical/", " libtb/gaps/zone.c libtb/gaps/ics.c " },
 };
 
 Test(layers, a_library_is_known_in_its_home_only)

@@ -25,7 +25,8 @@ const tb_opt tb_events_rows[] = {
 struct reading {
 	const tb_call *call;
 	const struct events_options *options;
-	tb_event_view view;
+	tb_archived_event_fn each;
+	void *context;
 	tb_archive *archive;
 	tb_bus *bus; /* NULL: no broker answers */
 	tb_arena *arena;
@@ -36,8 +37,8 @@ struct reading {
 static tb_rc read_archive(struct reading *reading, tb_err *err)
 {
 	uint64_t last;
-	tb_rc rc = tb_archive_events(reading->archive, reading->options->stream, reading->next, reading->to, tb_event_show,
-	                             &reading->view, &last, err);
+	tb_rc rc = tb_archive_events(reading->archive, reading->options->stream, reading->next, reading->to, reading->each,
+	                             reading->context, &last, err);
 	if (rc == TB_ENOTFOUND)
 		return TB_OK; /* nothing is archived yet */
 	if (rc != TB_OK)
@@ -81,8 +82,8 @@ static tb_rc read_live(struct reading *reading, tb_err *err)
 	tb_rc rc = TB_OK;
 	while (rc == TB_OK && reading->next <= to) {
 		uint64_t before = reading->next;
-		rc = tb_live_events(reading->bus, reading->arena, reading->options->stream, &reading->next, to, tb_event_show,
-		                    &reading->view, err);
+		rc = tb_live_events(reading->bus, reading->arena, reading->options->stream, &reading->next, to, reading->each,
+		                    reading->context, err);
 		if (rc == TB_ENOTFOUND) {
 			tb_err why = *err;
 			rc = read_archive(reading, err);
@@ -111,8 +112,6 @@ static tb_rc read_events(struct reading *reading, tb_err *err)
 	tb_rc rc = read_archive(reading, err);
 	if (rc == TB_OK)
 		rc = read_live(reading, err);
-	if (rc == TB_EFULL)
-		return TB_OK;
 	if (rc == TB_OK && !reading->known)
 		return tb_fail(err, TB_ENOTFOUND, "there is no stream %s", reading->options->stream);
 	if (rc == TB_OK)
@@ -120,13 +119,24 @@ static tb_rc read_events(struct reading *reading, tb_err *err)
 	return rc;
 }
 
-static tb_rc read_stream(struct reading *reading, tb_err *err)
+tb_rc tb_events_read(const tb_call *call, tb_archived_event_fn each, void *context, int *ret_live, tb_err *err)
 {
-	tb_rc rc = tb_events_archive(reading->call, &reading->archive, err);
+	const struct events_options *options = call->options;
+	struct reading reading = {
+		.call = call, .options = options, .each = each, .context = context, .next = options->from ? options->from : 1,
+		.to = options->to ? options->to : UINT64_MAX,
+	};
+	tb_rc rc = tb_events_archive(call, &reading.archive, err);
 	if (rc != TB_OK)
 		return rc;
-	reading->bus = tb_events_bus(reading->call);
-	return read_events(reading, err);
+	reading.arena = tb_arena_new();
+	reading.bus = tb_events_bus(call);
+	*ret_live = reading.bus != NULL;
+	rc = read_events(&reading, err);
+	tb_bus_close(reading.bus);
+	tb_archive_close(reading.archive);
+	tb_arena_free(reading.arena);
+	return rc;
 }
 
 static tb_rc check_options(const struct events_options *options, tb_err *err)
@@ -162,22 +172,16 @@ tb_rc verb_events(tb_call *call, tb_err *err)
 	tb_rc rc = check_options(options, err);
 	if (rc != TB_OK)
 		return rc;
-	struct reading reading = {
-		.call = call, .options = options, .arena = tb_arena_new(), .next = options->from ? options->from : 1,
-		.to = options->to ? options->to : UINT64_MAX,
-		.view = { .stream = options->stream, .json = call->json, .canonical = options->canonical,
-		          .limit = options->limit, .from_first = options->from <= 1, .arena = tb_arena_new() },
-	};
+	tb_event_view view = { .stream = options->stream, .json = call->json, .canonical = options->canonical,
+		                   .limit = options->limit, .from_first = options->from <= 1, .arena = tb_arena_new() };
+	int live;
 	if (options->kind != NULL)
-		reading.view.kinds = 1u << tb_event_kind_of(options->kind);
+		view.kinds = 1u << tb_event_kind_of(options->kind);
 	if (options->pair != NULL) {
 		tb_pair_stored(options->pair, &pair);
-		reading.view.pair = tb_buf_text(&pair);
+		view.pair = tb_buf_text(&pair);
 	}
-	rc = options->hash != NULL ? tb_events_by_hash(call, &reading.view, err) : read_stream(&reading, err);
-	tb_bus_close(reading.bus);
-	tb_archive_close(reading.archive);
-	tb_event_view_drop(&reading.view);
-	tb_arena_free(reading.arena);
-	return rc;
+	rc = options->hash != NULL ? tb_events_by_hash(call, &view, err) : tb_events_read(call, tb_event_show, &view, &live, err);
+	tb_event_view_drop(&view);
+	return rc == TB_EFULL && options->hash == NULL ? TB_OK : rc; /* the limit is reached */
 }

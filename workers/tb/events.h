@@ -46,7 +46,10 @@ tb_rc tb_live_streams(tb_bus *bus, tb_arena *arena, tb_live_stream **ret_streams
 tb_rc tb_live_events(tb_bus *bus, tb_arena *arena, const char *stream, uint64_t *next, uint64_t to,
                      tb_archived_event_fn each, void *context, tb_err *err);
 
-/* For a call of tb events: the repository, and the broker; NULL: none of this instance answers. */
+/* For a call whose options are those of tb events: gives the stream's events in their order, archived ones and then what
+ * the broker holds. ret_live (also on failure): a broker answered. TB_ENOTFOUND: no such stream. */
+tb_rc tb_events_read(const tb_call *call, tb_archived_event_fn each, void *context, int *ret_live, tb_err *err);
+/* For such a call: the repository, and the broker; NULL: none of this instance answers. */
 tb_rc tb_events_archive(const tb_call *call, tb_archive **ret_archive, tb_err *err);
 tb_bus *tb_events_bus(const tb_call *call);
 /* --hash: shows the events that have it. TB_ENOTFOUND: none. */

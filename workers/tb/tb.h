@@ -210,4 +210,12 @@ struct events_options {
 extern const tb_opt tb_events_rows[];
 tb_rc verb_events(tb_call *call, tb_err *err);
 
+struct gaps_options {
+	char *calendar, *from, *to, *csv, *zone, *stream, *symbol, *repo, *key;
+	int repair_zone, ranges, patterns;
+	uint64_t points;
+};
+extern const tb_opt tb_gaps_rows[];
+tb_rc verb_gaps(tb_call *call, tb_err *err);
+
 #endif
