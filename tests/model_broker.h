@@ -38,6 +38,10 @@ static inline void model_told(const model_broker *model, int again, int hello, t
 static inline void model_hello(model_broker *model, const Tb__HelloRequest *request, Tb__HelloReply *ret_reply)
 {
 	tb__hello_reply__init(ret_reply);
+	ret_reply->journal_id = (ProtobufCBinaryData){ 16, (uint8_t *)(uintptr_t)"the one journal." };
+	ret_reply->run_id = (ProtobufCBinaryData){ 16, model->run_id };
+	if (model->window_frames == 0)
+		return; /* without room it says nothing else */
 	if (request->take_over || request->epoch != model->epoch) {
 		uint64_t come = model->place == 0 ? 0 : model->place + model->durable - model->elsewhere - model->first;
 		model->epoch++;
@@ -46,10 +50,8 @@ static inline void model_hello(model_broker *model, const Tb__HelloRequest *requ
 		model->elsewhere = 0;
 		ret_reply->renewed = come > request->ground;
 	}
-	ret_reply->journal_id = (ProtobufCBinaryData){ 16, (uint8_t *)(uintptr_t)"the one journal." };
 	ret_reply->first = model->first;
 	ret_reply->place = model->place;
-	ret_reply->run_id = (ProtobufCBinaryData){ 16, model->run_id };
 	ret_reply->epoch = model->epoch;
 	ret_reply->durable = model->durable;
 	ret_reply->stored = model->stored;

@@ -100,11 +100,11 @@ static tb_rc settle(tb_pump *pump, const Tb__HelloReply *reply)
 
 static int grants(tb_pump *pump, const Tb__HelloReply *reply)
 {
-	if (reply->run_id.len == 0 || reply->run_id.len > PUMP_ID_MAX || reply->durable > UINT64_MAX / 4 ||
-	    reply->journal_id.len != 16 || reply->place == 0)
-		tb_fail(&pump->trouble, TB_ECORRUPT, "the broker's answer to hello makes no sense");
-	else if (reply->window_frames == 0 || reply->window_bytes == 0)
+	if (reply->window_frames == 0 || reply->window_bytes == 0) /* and says nothing else */
 		tb_fail(&pump->trouble, TB_EFULL, "the broker grants no window: its journal has reached its limit");
+	else if (reply->run_id.len == 0 || reply->run_id.len > PUMP_ID_MAX || reply->durable > UINT64_MAX / 4 ||
+	         reply->journal_id.len != 16 || reply->place == 0)
+		tb_fail(&pump->trouble, TB_ECORRUPT, "the broker's answer to hello makes no sense");
 	else
 		return 1;
 	return 0;
