@@ -32,7 +32,7 @@ const tb_verb tb_verbs[] = {
 	  verb_events, 0, NULL },
 	{ "gaps", "Bars that a market calendar expects and that aren't there.",
 	  "--calendar C --from D --to D (--csv FILE [--zone Z] | --stream S)",
-	  "tb gaps -c co-fx --from 2026-01-02 --to 2026-01-30 --csv bars.csv -z UTC", tb_gaps_rows,
+	  "tb gaps -c co-fx --from 2026-01-02 --to 2026-01-30 --stream bars", tb_gaps_rows,
 	  sizeof(struct gaps_options), verb_gaps, 0, NULL },
 	{ "backup", "Starts a backup, of each stream if none is named; prints its id.",
 	  "--type TYPE [--stream S]... [--wait]", "tb backup --type full --stream book --wait", tb_backup_rows,
