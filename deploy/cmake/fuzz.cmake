@@ -8,7 +8,7 @@ if(TB_FUZZ)
   target_compile_options(tb_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
-set(TB_FUZZ_TARGETS frame event line control chunk segment object manifest keys options text question input
+set(TB_FUZZ_TARGETS frame event line control chunk segment object manifest keys options text question input gaps
   journal broker_replay broker outbox pump)
 set(TB_FUZZ_CORES tbbroker tb-signal-core tb-command-core)
 add_custom_target(fuzz-targets)

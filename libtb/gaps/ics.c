@@ -3,6 +3,33 @@
 
 #include <libical/ical.h>
 #include <stdio.h>
+#include <strings.h>
+
+#define NESTED_MAX 8
+
+/* libical forgives what doesn't nest and what was cut off. A file is one VCALENDAR, with all that begins in it ended. */
+static int nests_well(tb_span text)
+{
+	tb_span open[NESTED_MAX];
+	size_t depth = 0, calendars = 0;
+	for (size_t at = 0, end; at < text.size; at = end + 1) {
+		const uint8_t *newline = memchr(text.data + at, '\n', text.size - at);
+		end = newline ? (size_t)(newline - text.data) : text.size;
+		tb_span line = tb_span_of(text.data + at, end - at);
+		line.size -= line.size > 0 && line.data[line.size - 1] == '\r';
+		if (line.size >= 6 && strncasecmp((const char *)line.data, "BEGIN:", 6) == 0) {
+			if (depth == NESTED_MAX || (depth == 0 && calendars++ > 0))
+				return 0;
+			open[depth++] = tb_span_of(line.data + 6, line.size - 6);
+		} else if (line.size >= 4 && strncasecmp((const char *)line.data, "END:", 4) == 0) {
+			if (depth == 0 || !tb_span_equal(open[--depth], tb_span_of(line.data + 4, line.size - 4)))
+				return 0;
+		} else if (depth == 0 && line.size > 0) {
+			return 0;
+		}
+	}
+	return depth == 0 && calendars == 1;
+}
 
 struct adding {
 	tb_calendar *calendar;
@@ -35,6 +62,9 @@ static tb_rc check_rules(icalcomponent *event, const char *path, const char *nam
 static tb_rc check_days(icalcomponent *event, const char *path, const char *name, tb_err *err)
 {
 	struct icaltimetype start = icalcomponent_get_dtstart(event), end = icalcomponent_get_dtend(event);
+	if (icalcomponent_get_first_property(event, ICAL_RECURRENCEID_PROPERTY) != NULL)
+		return tb_fail(err, TB_EINVAL, "%.120s: '%.60s' moves one day of another event (RECURRENCE-ID), which isn't read",
+		               path, name);
 	if (icaltime_is_null_time(start) || !start.is_date || (!icaltime_is_null_time(end) && !end.is_date))
 		return tb_fail(err, TB_EINVAL, "%.120s: '%.60s' is not of whole days (DTSTART;VALUE=DATE)", path, name);
 	if (!tb_date_exists(start.year, start.month, start.day) || start.year < 1900 || start.year > TB_YEAR_LAST ||
@@ -78,8 +108,8 @@ tb_rc tb_calendar_ics(tb_calendar *calendar, tb_span text, const char *path, tb_
 {
 	tb_auto(tb_buf_drop) tb_buf copy = { 0 };
 	tb_buf_append_span(&copy, text);
-	if (text.size == 0 || memchr(text.data, '\0', text.size) != NULL)
-		return tb_fail(err, TB_EINVAL, "%.120s: this is not an iCalendar file", path);
+	if (text.size == 0 || memchr(text.data, '\0', text.size) != NULL || !nests_well(text))
+		return tb_fail(err, TB_EINVAL, "%.120s: this is not a whole iCalendar file", path);
 	icalerror_set_errors_are_fatal(0); /* a bad file must not end the process */
 	icalcomponent *root = icalparser_parse_string(tb_buf_text(&copy));
 	tb_rc rc;

@@ -505,6 +505,24 @@ static void journal_append(tb_journal *journal, uint64_t first)
 	hold(tb_journal_append(journal, tb_buf_span(&frames), 2, TIME, &offset, NULL) == TB_OK);
 }
 
+static void make_gaps(void)
+{
+	static const struct text_seed seeds[] = {
+		{ "csv", 0, "time,symbol,open\n2026-01-02 13:05:00,USD/COP,4321.5\n2026-01-02 13:10:00+00:00,\"A, \"\"B\"\"\",1\n" },
+		{ "csv-crlf", 0, "\xef\xbb\xbfopen,time\r\n1,2026-03-08T02:30:00\r\n" },
+		{ "calendar", 1, "name: A\nzone: America/New_York\ninterval: 5min\nsessions:\n  - days: mon-fri\n    open: \"09:30\"\n"
+		                 "    close: \"16:00\"\nholidays:\n  fixed: { 01-01: a }\n  next-monday: { 02-28: b }\n"
+		                 "  easter: { -2: c }\n  dates: { 2026-03-04: d }\n" },
+		{ "calendar-nights", 1, "zone: UTC\ninterval: 1h\nsessions: [ { days: \"sun, mon-thu\", open: \"17:00\", close: \"16:00\" } ]\n" },
+		{ "ics", 2, "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTART;VALUE=DATE:20260302\r\n"
+		            "RRULE:FREQ=YEARLY\r\nSUMMARY:a\r\nEND:VEVENT\r\nBEGIN:VEVENT\r\nUID:2\r\nDTSTART;VALUE=DATE:20260305\r\n"
+		            "DTEND;VALUE=DATE:20260307\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n" },
+		{ "time", 3, "2026-01-02 13:05:00.25-05:00" },
+		{ "time-naive", 3, "2026-11-01 01:30:00" },
+	};
+	SAVE_TEXTS("gaps", seeds);
+}
+
 static void make_journal(const char *name, int files)
 {
 	static struct fuzz_disk disk;
@@ -712,6 +730,7 @@ int main(int argc, char **argv)
 	make_texts();
 	make_options();
 	make_questions();
+	make_gaps();
 	make_journal("one", 1);
 	make_journal("three", 3);
 	make_broker_journal();

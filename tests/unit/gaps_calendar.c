@@ -329,12 +329,13 @@ Test(gaps_calendar, whole_days_of_an_ics_file_are_holidays)
 Test(gaps_calendar, an_ics_file_that_is_not_understood_is_refused)
 {
 	static const char *const files[] = {
-		"", "x", "BEGIN:VCALENDAR\r\n", ICS(""), ICS(EVENT("SUMMARY:no day\r\n")),
+		"", "x", "BEGIN:VCALENDAR\r\n", ICS(""), ICS("END:VEVENT\r\n"), ICS("BEGIN:VEVENT\r\n"), ICS(EVENT("SUMMARY:no day\r\n")),
 		ICS(EVENT("DTSTART:20260703T130000Z\r\n")),
 		ICS(EVENT("DTSTART;VALUE=DATE:20260703\r\nRRULE:FREQ=SECONDLY\r\n")),
 		ICS(EVENT("DTSTART;VALUE=DATE:20260703\r\nRRULE:FREQ=NEVER\r\n")),
 		ICS(EVENT("DTSTART;VALUE=DATE:tomorrow\r\n")),
 		ICS(EVENT("DTSTART;VALUE=DATE:18000101\r\n")),
+		ICS(EVENT("DTSTART;VALUE=DATE:20260703\r\nRECURRENCE-ID;VALUE=DATE:20260704\r\n")),
 		ICS(EVENT("DTSTART;VALUE=DATE:20260703\r\nDTEND:20260704T120000Z\r\n")),
 		ICS(EVENT("DTSTART;VALUE=DATE:19800101\r\nDTEND;VALUE=DATE:20990101\r\n")
 		    EVENT("DTSTART;VALUE=DATE:19800101\r\nDTEND;VALUE=DATE:20990101\r\n")),
@@ -345,4 +346,35 @@ Test(gaps_calendar, an_ics_file_that_is_not_understood_is_refused)
 		cr_assert_eq(read_ics(files[i], &calendar, &err), TB_EINVAL, "%s", files[i]);
 		tb_calendar_drop(&calendar);
 	}
+}
+
+Test(gaps_calendar, an_ics_file_that_was_cut_is_refused)
+{
+	static const char text[] = ICS(EVENT("DTSTART;VALUE=DATE:20260703\r\nSUMMARY:a\r\n")
+	                               EVENT("DTSTART;VALUE=DATE:20260704\r\nSUMMARY:b\r\n"));
+	for (size_t size = 0; size < sizeof(text) - 3; size++) { /* the last newline isn't needed */
+		char cut[sizeof(text)];
+		tb_calendar calendar;
+		tb_err err;
+		snprintf(cut, sizeof(cut), "%.*s", (int)size, text);
+		cr_assert_eq(read_ics(cut, &calendar, &err), TB_EINVAL, "cut at %zu", size);
+		tb_calendar_drop(&calendar);
+	}
+}
+
+Test(gaps_calendar, an_ics_file_with_a_flipped_bit_is_read_or_refused)
+{
+	static const char text[] = ICS(EVENT("DTSTART;VALUE=DATE:20260703\r\nRRULE:FREQ=YEARLY;COUNT=3\r\nSUMMARY:a\r\n"));
+	for (size_t at = 0; at < sizeof(text) - 1; at++)
+		for (int bit = 0; bit < 8; bit++) {
+			char flipped[sizeof(text)];
+			tb_calendar calendar;
+			tb_err err;
+			memcpy(flipped, text, sizeof(text));
+			flipped[at] = (char)(flipped[at] ^ 1 << bit);
+			tb_rc rc = read_ics(flipped, &calendar, &err);
+			cr_assert(rc == TB_OK || rc == TB_EINVAL);
+			cr_assert(rc != TB_OK || calendar.holiday_count > 0, "%zu %d: its only holiday is left out", at, bit);
+			tb_calendar_drop(&calendar);
+		}
 }
