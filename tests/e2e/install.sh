@@ -31,7 +31,8 @@ is_there()
 	local file
 	for file in bin/{tb,tb-broker,tb-collector,tb-sealer,tb-storer,tb-signal} include/tb/{errors,events,publish,restore}.h \
 		share/man/man1/{tb,tb-broker,tb-collector,tb-sealer,tb-storer,tb-signal}.1 share/man/man5/tb.yaml.5 \
-		share/bash-completion/completions/{tb,tb-broker} share/doc/*/{README,FORMAT,OPERATING}.md; do
+		share/bash-completion/completions/{tb,tb-broker} share/doc/*/{README,FORMAT,OPERATING}.md \
+		share/tradebank/calendars/{co-fx,24x7}.yaml; do
 		compgen -G "$prefix/$file" >/dev/null && [ -s "$(compgen -G "$prefix/$file" | head -n 1)" ] ||
 			{ echo "no $file"; return 1; }
 	done
@@ -115,6 +116,13 @@ another_version()
 installed_up()
 {
 	TB_BIN=$prefix/bin PATH=$prefix/bin:$PATH up "$work/tb"
+}
+
+# A day without one bar: exit code 1. Engines don't load what reads calendars.
+knows_its_calendars()
+{
+	echo time | "$prefix/bin/tb" gaps --calendar co-fx --from 2026-01-05 --to 2026-01-05 --csv - --json >"$work/gaps"
+	same "$?" 1 && same "$(json expected_bars <"$work/gaps")" 60 && ! ldd "$libdir/libtb.so" | grep ical
 }
 
 publishes_and_restores() # PROGRAM
@@ -223,6 +231,7 @@ claim "a consumer builds with CMake, in C and C++" with_cmake
 claim "a consumer builds with the static library" with_the_archive
 claim "one that wants a later version is told" another_version
 claim "the installed programs start an instance" installed_up
+claim "the installed command finds the shipped calendars" knows_its_calendars
 claim "the consumer publishes and restores" publishes_and_restores "$work/pkg-config/consumer"
 claim "so does the one built with CMake" publishes_and_restores "$work/with-cmake/consumer"
 claim "so does the static one" publishes_and_restores "$work/consumer-static"
