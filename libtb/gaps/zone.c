@@ -37,7 +37,7 @@ static int64_t offset_at(const tb_zone *zone, int64_t utc_s)
 	const int64_t last = (int64_t)tb_day_of(TB_YEAR_LAST + 1, 1, 7) * TB_DAY_S;
 	utc_s = utc_s < 0 ? 0 : utc_s > last ? last : utc_s; /* nobody knows more */
 	int64_t day = tb_floor_div(utc_s, TB_DAY_S);
-	int in_day = (int)(utc_s - day * TB_DAY_S), daylight;
+	int in_day = (int)(utc_s - day * TB_DAY_S), summer;
 	tb_date date = tb_day_date((tb_day)day);
 	struct icaltimetype time = icaltime_null_time();
 	if (zone_of(zone) == icaltimezone_get_utc_timezone())
@@ -49,7 +49,7 @@ static int64_t offset_at(const tb_zone *zone, int64_t utc_s)
 	time.minute = in_day / 60 % 60;
 	time.second = in_day % 60;
 	time.zone = icaltimezone_get_utc_timezone();
-	return icaltimezone_get_utc_offset_of_utc_time(zone_of(zone), &time, &daylight);
+	return icaltimezone_get_utc_offset_of_utc_time(zone_of(zone), &time, &summer);
 }
 
 int64_t tb_zone_local(const tb_zone *zone, int64_t utc_s)
