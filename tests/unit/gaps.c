@@ -166,6 +166,19 @@ Test(gaps, a_bar_counts_for_the_slot_that_its_time_floors_to)
 	close_room(&room);
 }
 
+Test(gaps, a_slot_with_several_bars_is_present_once)
+{
+	room room = open_room("co-fx", "2026-01-05", "2026-01-05");
+	for (int i = 0; i < 5; i++)
+		add_s(&room, instant("2026-01-05T13:00:00Z") + i * 60);
+	const tb_gap_report *report = find(&room);
+	cr_assert_eq(report->present, 1);
+	cr_assert_eq(report->missing, 59);
+	cr_assert_eq(report->duplicates, 0);
+	cr_assert_eq(report->off_grid, 4);
+	close_room(&room);
+}
+
 Test(gaps, completeness_is_never_1_while_something_is_missing)
 {
 	cr_assert_float_eq(tb_completeness(41921, 44160), 0.949298, 1e-12);
@@ -233,6 +246,21 @@ Test(gaps, wall_times_labelled_utc_are_put_right_and_others_left)
 	for (size_t i = 0; i < 5; i++)
 		cr_assert_eq(room.bars.times_ns[i], instant(expected[i]) * (int64_t)TB_NS_PER_S, "%s", expected[i]);
 	close_room(&room);
+}
+
+Test(gaps, a_time_within_hours_either_way_is_left_as_it_says)
+{
+	tb_calendar calendar = calendar_of(NEW_YORK);
+	tb_bars bars = { 0 };
+	int64_t as_said = instant("2026-01-05T15:00:00Z") * (int64_t)TB_NS_PER_S;
+	int64_t wall = instant("2026-01-05T10:00:00Z") * (int64_t)TB_NS_PER_S;
+	cr_assert_eq(tb_bars_add(&bars, as_said, NULL), TB_OK);
+	cr_assert_eq(tb_bars_add(&bars, wall, NULL), TB_OK);
+	cr_assert_eq(tb_bars_repair(&bars, &calendar), 1);
+	cr_assert_eq(bars.times_ns[0], as_said);
+	cr_assert_eq(bars.times_ns[1], as_said);
+	tb_bars_drop(&bars);
+	tb_calendar_drop(&calendar);
 }
 
 /* Ranges and patterns */
