@@ -58,14 +58,19 @@ tb_bus *tb_events_bus(const tb_call *call)
 	return tb_call_bus(call, &bus, NULL) == TB_OK ? bus : NULL;
 }
 
-/* How far the journal goes: 0 when there is no such stream in it, or no broker. */
+/* How far the journal goes: 0 when there is no such stream in it, or no broker. One that doesn't answer is none. */
 static uint64_t find_durable(struct reading *reading)
 {
 	tb_live_stream *streams;
 	size_t count;
 	uint64_t durable = 0;
-	if (reading->bus == NULL || tb_live_streams(reading->bus, reading->arena, &streams, &count, NULL) != TB_OK)
+	if (reading->bus == NULL)
 		return 0;
+	if (tb_live_streams(reading->bus, reading->arena, &streams, &count, NULL) != TB_OK) {
+		tb_bus_close(reading->bus);
+		reading->bus = NULL;
+		return 0;
+	}
 	for (size_t i = 0; i < count; i++)
 		if (strcmp(streams[i].name, reading->options->stream) == 0) {
 			durable = streams[i].durable;
@@ -131,8 +136,8 @@ tb_rc tb_events_read(const tb_call *call, tb_archived_event_fn each, void *conte
 		return rc;
 	reading.arena = tb_arena_new();
 	reading.bus = tb_events_bus(call);
-	*ret_live = reading.bus != NULL;
 	rc = read_events(&reading, err);
+	*ret_live = reading.bus != NULL;
 	tb_bus_close(reading.bus);
 	tb_archive_close(reading.archive);
 	tb_arena_free(reading.arena);

@@ -36,6 +36,6 @@ tb_rc tb_gaps_read_stream(tb_gaps_run *run, tb_err *err)
 	tb_rc rc = tb_events_read(&call, take_event, &reading, &live, err);
 	tb_arena_free(reading.arena);
 	if (rc == TB_OK && !live)
-		fprintf(stderr, "tb gaps: only what is archived was read: no broker was asked\n");
+		fprintf(stderr, "tb gaps: only what is archived was read: no broker answers\n");
 	return rc;
 }
