@@ -9,6 +9,7 @@ build_packages=(gcc libc6-dev cmake ninja-build pkg-config libnng-dev libprotobu
 test_packages=(g++ libcriterion-dev python3 procps)
 # shellcheck disable=SC2034
 more_test_packages=(
+	iproute2                                        # to make hosts of namespaces
 	zstd nng-utils                                  # to unpack recordings, and to subscribe without anything of ours
 	python3-zstandard python3-nacl                  # to read a repository without anything of ours
 	make groff man-db file binutils dpkg-dev debootstrap # to install, read manuals, and try the package in a fresh system

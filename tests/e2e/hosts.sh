@@ -10,7 +10,7 @@ near=tbn$$ far=tbf$$ address=10.203.77.1
 dir=$work/tb
 
 if ! [ "$(id -u)" = 0 ] || ! ip netns add "$near" 2>/dev/null; then
-	skip 21 "hosts talk over TLS" "network namespaces need root"
+	skip 21 "hosts talk over TLS" "network namespaces need root, ip, and a kernel that lets them be made"
 	end
 	exit
 fi

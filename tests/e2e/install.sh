@@ -186,7 +186,7 @@ completes()
 	offers 'restore' tb res && offers 'backup' tb ba && offers 'status' tb help st &&
 		offers '--event' tb restore --stream book --ev && offers '--dir --dry-run' tb restore --d &&
 		offers 'accepted durable stored' tb publish --wait '' && offers 'durable' tb publish --wait = d &&
-		offers 'full' tb backup --type fu && offers 'list new' tb keys '' && offers 'ghost' tb events --kind gh &&
+		offers 'full' tb backup --type fu && offers 'host list new' tb keys '' && offers 'ghost' tb events --kind gh &&
 		offers 'BACKUP_READY' tb wait B && offers 'json: json:-' tb restore --to j &&
 		offers '--journal-limit' tb-broker --journal-l && offers 'debug' tb-sealer --log-level d &&
 		offers '' tb restore --event '' && offers '' tb nonsense --x
