@@ -365,3 +365,26 @@ Test(gaps, more_than_ten_are_recommended_to_be_looked_at)
 		close_room(&room);
 	}
 }
+
+Test(gaps, recommendations_say_what_they_are_about)
+{
+	static const char *const texts[TB_RECOMMEND_COUNT] = { "there are 12 gaps", "3 gaps are critical", "gap is 315 minutes",
+		                                                   "between 08:00 and 08:59" };
+	tb_gap_patterns patterns = { .common_hour = 8, .max_s = 315 * 60 };
+	tb_gap_report report = { .gap_count = 12 };
+	report.severities[TB_SEVERITY_CRITICAL] = 3;
+	for (int i = 0; i < TB_RECOMMEND_COUNT; i++) {
+		tb_auto(tb_buf_drop) tb_buf text = { 0 };
+		tb_recommendation_text(&patterns, &report, (tb_recommendation)i, &text);
+		cr_assert_not_null(strstr(tb_buf_text(&text), texts[i]), "%s", tb_buf_text(&text));
+	}
+}
+
+Test(gaps, bars_have_a_bound)
+{
+	tb_bars bars = { .count = TB_BARS_MAX, .room = TB_BARS_MAX };
+	tb_err err;
+	cr_assert_eq(tb_bars_add(&bars, 0, &err), TB_EFULL);
+	cr_assert_eq(bars.count, TB_BARS_MAX);
+	cr_assert_neq(err.hint[0], '\0');
+}

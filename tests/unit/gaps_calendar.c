@@ -297,6 +297,39 @@ Test(gaps_calendar, more_slots_than_anyone_wants_are_refused)
 	tb_calendar_drop(&calendar);
 }
 
+/* 02:30 to 03:00 isn't there on that day. */
+Test(gaps_calendar, a_session_that_the_clock_leaves_out_has_no_slots)
+{
+	tb_calendar calendar = calendar_of("zone: America/New_York\ninterval: 5min\nsessions:\n"
+	                                   "  - { days: mon-sun, open: \"02:30\", close: \"03:00\" }\n");
+	tb_schedule schedule = schedule_of(&calendar, "2026-03-07", "2026-03-09");
+	cr_assert_eq(schedule.session_count, 2);
+	cr_assert_eq(schedule.slot_count, 12);
+	done(&calendar, &schedule);
+}
+
+/* head, then line as often as said. */
+static void assert_too_much(const char *head, const char *line, size_t count, const char *says)
+{
+	tb_auto(tb_buf_drop) tb_buf text = { 0 };
+	tb_calendar calendar = { 0 };
+	tb_err err;
+	tb_buf_print(&text, "%s", head);
+	for (size_t i = 0; i < count; i++)
+		tb_buf_append_span(&text, tb_span_text(line));
+	cr_assert_eq(tb_calendar_read(tb_buf_span(&text), "it", NULL, NULL, &calendar, &err), TB_EINVAL);
+	cr_assert_not_null(strstr(err.text, says), "%s", err.text);
+}
+
+Test(gaps_calendar, a_file_has_bounds)
+{
+	assert_too_much("sessions:\n", "  - { days: mon, open: \"08:00\", close: \"09:00\" }\n", TB_SESSION_RULES_MAX + 1,
+	                "it:66: there are too many sessions");
+	assert_too_much("holidays:\n  dates:\n", "    2026-01-02: x\n", TB_HOLIDAY_RULES_MAX + 1, "there are too many holidays");
+	assert_too_much("name: ", "x", 201, "it:1: a value is longer than 200 bytes");
+	assert_too_much("", "x", 200, "it:1: ");
+}
+
 /* Holidays in .ics files */
 
 #define ICS(events) "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\n" events "END:VCALENDAR\r\n"
