@@ -15,7 +15,7 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROOMS = ("libtb/", "broker/")
-TARGETS = ("tb", "tbbroker", "tb-broker")  # whose objects are those of the rooms
+TARGETS = ("tb", "tbgaps", "tbbroker", "tb-broker")  # whose objects are those of the rooms
 
 
 def counts_of(build):
@@ -131,15 +131,14 @@ def main():
                 print("%s:%d: %s" % (path, line, source[line - 1].strip()))
     for path in never_run(counts):
         print("%-32s never ran" % path)
-    print("%d of %d lines are reached (%.2f%%)" % (total["lines"] - total["missed"], total["lines"],
-                                                  100 * (1 - total["missed"] / max(1, total["lines"]))))
     gone = list(stale(excuses))
     for text in gone:
         print("an excuse fits no line any more, remove it from tests/coverage-excuses.txt: %s" % text)
     if total["open"] > 0:
         print("write a test for each line that no test reaches, or an excuse in tests/coverage-excuses.txt; "
               "deploy/coverage --report --lines PATH shows them")
-    print("%d uncovered lines without excuse" % total["open"])
+    print("%d of %d lines, %.2f %%; %d open" % (total["lines"] - total["missed"], total["lines"],
+                                                100 * (1 - total["missed"] / max(1, total["lines"])), total["open"]))
     return 1 if total["open"] > 0 or gone else 0
 
 

@@ -44,6 +44,16 @@ with_config() # LINES CODE WORDS
 claim "windows that together are above what can be received are refused" \
 	with_config 'window:\n  frames: 512\npublishers:\n  max: 1000' 2 "lower one of them"
 claim "a name that nobody knows is refused with its line" with_config 'jurnal: 1' 2 "tb.yaml:"
+claim "a group that there isn't is refused" with_config 'socket:\n  group: nobody-has-it' 2 "groupadd nobody-has-it"
+claim "keys are looked for where the configuration says" \
+	with_config 'listen:\n  request: tls+tcp://127.0.0.1:7499\n  keys: /nonexistent' 3 "/nonexistent"
+
+named_group_gets_sockets() # it ends at the address, and the directory of the sockets is made before
+{
+	with_config "socket:\n  group: $(id -gn)\nlisten:\n  request: nonsense" 2 "nonsense" &&
+		[ "$(stat -c '%G %a' "$instance/run")" = "$(id -gn) 710" ]
+}
+claim "a group is known by its name, and may pass to the sockets" named_group_gets_sockets
 claim "an address that isn't one is refused" with_config 'listen:\n  request: nonsense' 2 "nonsense"
 
 serving()

@@ -1,4 +1,5 @@
 /* Journals whose checks all hold, and which yet say what can't be: a broker refuses them, and says what it is. */
+#include "broker/broker_state.h"
 #include "broker_room.h"
 
 static void set_up(void)
@@ -108,6 +109,34 @@ Test(broker_journals, a_checkpoint_of_streams_that_cannot_be_is_refused)
 	book.n_epochs = 40;
 	begin_with(streams, 1);
 	must_refuse("book can't be");
+}
+
+Test(broker_journals, a_checkpoint_of_outboxes_that_cannot_be_is_refused)
+{
+	static const struct {
+		size_t id, count;
+		uint64_t first, upto, place;
+	} rows[] = {
+		{ TB_ID - 1, 1, 1, 10, 1 },         { TB_ID, 1, 0, 10, 1 }, { TB_ID, 1, 12, 10, 1 },
+		{ TB_ID, 1, 1, 11, 1 },             { TB_ID, 1, 1, 10, 0 }, { TB_ID, 1, 1, 10, TB_NUMBER_MAX + 1 },
+		{ TB_ID, TB_OUTBOXES_KEPT + 1, 1, 10, 1 },
+	};
+	uint8_t id[TB_ID] = { 3 };
+	Tb__OutboxState outbox = TB__OUTBOX_STATE__INIT, *outboxes[TB_OUTBOXES_KEPT + 1];
+	Tb__StreamState book = stream_state("book"), *streams[] = { &book };
+	for (size_t i = 0; i <= TB_OUTBOXES_KEPT; i++)
+		outboxes[i] = &outbox;
+	book.durable = 10;
+	book.outboxes = outboxes;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		outbox.id = (ProtobufCBinaryData){ rows[i].id, id };
+		outbox.first = rows[i].first;
+		outbox.upto = rows[i].upto;
+		outbox.place = rows[i].place;
+		book.n_outboxes = rows[i].count;
+		begin_with(streams, 1);
+		must_refuse("outboxes of stream book can't be");
+	}
 }
 
 static void begin_with_group(uint32_t group, const uint64_t *offsets, size_t count, uint64_t stream)

@@ -253,6 +253,37 @@ Test(host_keys, cut_short_anywhere_they_are_refused)
 	cr_assert_eq(read_at(dir, now_ns(), NULL), TB_OK);
 }
 
+Test(host_keys, an_authority_that_is_damaged_makes_no_host)
+{
+	static const char *const names[] = { "ca.crt", "ca.key" };
+	char dir[96], ca[96];
+	made("a", "box2", dir);
+	snprintf(ca, sizeof(ca), "%s/a/ca", directory);
+	for (size_t i = 0; i < 2; i++) {
+		tb_auto(tb_buf_drop) tb_buf bytes = { 0 };
+		tb_err err = { 0 };
+		file_read(ca, names[i], &bytes);
+		file_write(ca, names[i], tb_span_of(bytes.data, bytes.size / 2));
+		cr_expect_eq(make("a", "box3", now_ns(), DAY_NS, 0, dir, &err), TB_EKEY);
+		cr_expect(strstr(err.text, "/a/ca/ca."), "%s", err.text);
+		cr_expect_eq(read_at(dir, now_ns(), NULL), TB_ENOTFOUND);
+		file_write(ca, names[i], tb_buf_span(&bytes));
+	}
+	cr_assert_eq(make("a", "box3", now_ns(), DAY_NS, 0, dir, NULL), TB_OK);
+}
+
+/* Nobody sits at a broker's terminal, and a question there would wait for ever. */
+Test(host_keys, one_behind_a_pass_phrase_is_refused_without_asking_for_it)
+{
+	char dir[96];
+	made("a", "box2", dir);
+	file_write(dir, "host.key", tb_span_text("-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n"
+	                                         "DEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\n"
+	                                         "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
+	                                         "-----END EC PRIVATE KEY-----\n"));
+	cr_assert_eq(read_at(dir, now_ns(), NULL), TB_EKEY);
+}
+
 Test(host_keys, a_certificate_with_any_letter_of_its_body_changed_is_refused)
 {
 	char dir[96];
@@ -431,6 +462,17 @@ Test(between_hosts, without_keys_nothing_listens_and_nothing_is_dialed)
 	cr_assert_eq(serve("/nonexistent", &asked, &server, &err), TB_ENOTFOUND);
 	cr_assert_eq(tb_bus_dial("tls+tcp://127.0.0.1:9#/nonexistent", -1, &bus, NULL), TB_ENOTFOUND);
 	cr_assert_eq(tb_bus_dial("tcp://192.0.2.1:9", -1, &bus, NULL), TB_EREFUSED);
+}
+
+Test(between_hosts, a_port_that_is_missing_or_is_none_is_told_at_once)
+{
+	tb_inlet *inlet;
+	tb_bus *bus;
+	tb_err err = { 0 };
+	cr_assert_eq(tb_bus_dial("tcp://127.0.0.1", -1, &bus, &err), TB_EINVAL, "%s", err.text);
+	cr_assert_not_null(strstr(err.text, "can't be dialed"), "%s", err.text);
+	cr_assert_eq(tb_inlet_listen("tcp://127.0.0.1:none", &inlet, &err), TB_EINVAL, "%s", err.text);
+	cr_assert_not_null(strstr(err.text, "can't be listened on"), "%s", err.text);
 }
 
 /* ---- the sockets' group */

@@ -270,3 +270,35 @@ Test(outgoing, what_was_answered_and_then_forgotten_is_swept_without_complaint)
 	cr_assert_eq(tb_txn_commit(txn, NULL), TB_OK);
 	tb_outgoing_free(outgoing);
 }
+
+static void queue_volatile(tb_outgoing *outgoing, uint64_t stream, uint64_t finished)
+{
+	tb_put put = { .stream = stream, .finished = &finished, .finished_count = 1 };
+	tb_outgoing_add_volatile(outgoing, &put, NULL);
+	tb_outgoing_commit(outgoing);
+}
+
+Test(outgoing, what_is_queued_for_one_stream_is_forgotten_and_that_of_others_stays)
+{
+	tb_outgoing *outgoing = open_queue();
+	tb_txn *txn;
+	tb_outgoing_lease(outgoing, 5, 1);
+	tb_outgoing_lease(outgoing, 6, 1);
+	for (uint64_t i = 0; i < 6; i++)
+		queue(outgoing, 5 + i % 2, 10 + i);
+	for (uint64_t i = 0; i < 4; i++)
+		queue_volatile(outgoing, 5 + i % 2, 20 + i);
+	cr_assert_eq(tb_bank_write(bank, &txn, NULL), TB_OK);
+	cr_assert_eq(tb_outgoing_forget(outgoing, txn, 6, NULL), TB_OK);
+	cr_assert_eq(tb_txn_commit(txn, NULL), TB_OK);
+	queue_volatile(outgoing, 5, 30); /* behind the last that stayed */
+	cr_assert_eq(flush(outgoing), TB_OK);
+	cr_assert_eq(fake.puts, 6);
+	uint64_t sum = 0;
+	for (int i = 0; i < fake.puts; i++) {
+		cr_assert_eq(fake.streams[i], 5);
+		sum += fake.finished[i];
+	}
+	cr_assert_eq(sum, 10 + 12 + 14 + 20 + 22 + 30);
+	tb_outgoing_free(outgoing);
+}

@@ -68,6 +68,31 @@ Test(phase, values_are_those_of_the_vectors)
 	json_decref(vectors);
 }
 
+Test(phase, a_hash_gives_its_first_digits_as_a_value_of_a_phase_and_an_id_its_bits)
+{
+	static const struct {
+		uint32_t bit_phase;
+		int of_hash, of_id;
+		uint64_t hash_value, id_value;
+	} rows[] = {
+		{ 4, 1, 1, 0xf, 0xc },
+		{ 8, 1, 1, 0xfe, 0xab },
+		{ 16, 0, 0, 0, 0 },
+		{ 32, 0, 1, 0, 0x23456789 },
+		{ 42, 1, 1, 0x3edcba98765, 0x123456789 },
+	};
+	const char *hash = "fedcba98765432100123456789abcdeffedcba98765432100123456789abcdef";
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		uint64_t value = 0;
+		cr_expect_eq(tb_bit_phase_of_hash(hash, rows[i].bit_phase, &value, NULL), rows[i].of_hash ? TB_OK : TB_EINVAL);
+		cr_expect_eq(value, rows[i].hash_value, "%u bits of the hash", rows[i].bit_phase);
+		value = 0;
+		cr_expect_eq(tb_bit_phase_of_id(0x123456789abc, rows[i].bit_phase, &value, NULL),
+		             rows[i].of_id ? TB_OK : TB_EINVAL);
+		cr_expect_eq(value, rows[i].id_value, "%u bits of the id", rows[i].bit_phase);
+	}
+}
+
 Test(phase, hashes_are_those_of_the_vectors)
 {
 	json_t *vectors = load_vectors("hash_vectors.json"), *row;

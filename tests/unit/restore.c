@@ -393,6 +393,29 @@ Test(restore, progress_ends_at_the_whole)
 
 /* Damage */
 
+static int stop_after(void *context)
+{
+	size_t *left = context;
+	return *left == 0 || --*left == 0;
+}
+
+Test(restore, who_stops_it_at_any_moment_finds_the_target_as_it_was)
+{
+	char target[300];
+	tb_rc rc = TB_EINTERRUPTED;
+	target_of(target, "json:", "state");
+	for (size_t left = 1; rc == TB_EINTERRUPTED; left++) {
+		size_t countdown = left;
+		tb_restore_options options = options_of(TB_AT_LATEST, 0, target);
+		tb_restored restored;
+		options.stopped = stop_after;
+		options.context = &countdown;
+		rc = tb_restore(&options, &restored, &err);
+		cr_assert(rc == TB_OK ? left > 3 : rc == TB_EINTERRUPTED, "%s", err.text);
+		cr_assert_eq(names_in(below("out")), rc == TB_OK);
+	}
+}
+
 Test(restore, a_flipped_bit_in_the_last_object_leaves_no_target)
 {
 	static const char *const schemes[] = { "json:", "lmdb:" };
@@ -949,6 +972,16 @@ Test(restore, a_repository_cut_short_is_noticed_by_its_head)
 	options.event = 50;
 	must(tb_restore(&options, &restored, &err));
 	cr_assert(is_state(&restored, 50));
+}
+
+Test(restore, all_manifests_gone_are_noticed_by_the_head)
+{
+	for (size_t i = 0; i < repository.built_count; i++)
+		file_remove(&repository, repository.built[i].path);
+	tb_restore_options options = options_of(TB_AT_LATEST, 0, "null:");
+	tb_restored restored;
+	cr_assert_eq(tb_restore(&options, &restored, &err), TB_ECORRUPT);
+	cr_assert_str_eq(err.text, "all manifests of stream book are gone from the repository, but event 60 was stored");
 }
 
 Test(restore, without_a_head_only_a_named_event_is_restored)

@@ -271,6 +271,13 @@ Test(verify, a_repository_rolled_back_is_found_with_the_catalog_alone)
 	cr_assert_eq(verified.findings, 0);
 }
 
+Test(verify, without_a_catalog_where_one_is_said_to_be_nothing_is_remembered)
+{
+	must(run_with(0, below("nowhere"), NULL, NULL));
+	cr_assert_eq(finding_count, 0);
+	cr_assert_eq(verified.streams, 1);
+}
+
 Test(verify, a_stream_that_vanished_is_found_with_the_catalog)
 {
 	repository_remember(&repository, repository.built_count);
@@ -328,6 +335,17 @@ Test(verify, an_identity_that_no_key_is_for_opens_nothing)
 	cr_assert_eq(verified.findings, 1);
 	cr_assert_str_eq(findings[0].code, "key missing");
 	cr_assert(findings[0].from == 1 && findings[0].to == 60, "%s", findings[0].detail);
+}
+
+Test(verify, an_identity_of_another_repository_is_refused_before_anything_is_read)
+{
+	uint8_t elsewhere[TB_REPOSITORY_ID] = { 9 };
+	tb_key *other;
+	must(tb_key_make(TB_KEY_IDENTITY, elsewhere, repository.keys.instance, NOW, &other, &err));
+	cr_assert_eq(run_with(0, NULL, NULL, other), TB_EKEY);
+	tb_key_free(other);
+	cr_assert_not_null(strstr(err.text, "another repository"), "%s", err.text);
+	cr_assert_eq(finding_count, 0);
 }
 
 Test(verify, a_damaged_key_is_found)
