@@ -102,12 +102,14 @@ static tb_rc read_part(tb_disk *disk, const char *dir, const char *name, tb_buf 
 	return rc;
 }
 
-/* Seconds since 1970 by the certificate's own way to write them. */
+/* Since 1970. Certificates know years up to 9999, nanoseconds only those up to 2554: what is behind is the last of them. */
 static uint64_t time_ns(const ASN1_TIME *time)
 {
 	struct tm parts = { 0 };
 	time_t seconds = ASN1_TIME_to_tm(time, &parts) == 1 ? timegm(&parts) : 0;
-	return seconds > 0 ? (uint64_t)seconds * TB_NS_PER_S : 0;
+	if (seconds <= 0)
+		return 0;
+	return (uint64_t)seconds <= UINT64_MAX / TB_NS_PER_S ? (uint64_t)seconds * TB_NS_PER_S : UINT64_MAX;
 }
 
 static tb_rc check_time(const char *dir, const X509 *certificate, uint64_t now_ns, uint64_t *ret_until_ns, tb_err *err)

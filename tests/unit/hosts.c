@@ -107,6 +107,44 @@ Test(addresses, only_what_is_encrypted_gets_keys_and_only_when_it_has_none)
 	}
 }
 
+/* What is read prints as it was written, but for what isn't told on. */
+static void is_address_or_refused(const char *text)
+{
+	tb_address address;
+	tb_auto(tb_buf_drop) tb_buf again = { 0 };
+	tb_err err = { 0 };
+	tb_rc rc = tb_address_read(text, &address, &err);
+	if (rc != TB_OK) {
+		cr_assert(rc == TB_EINVAL || rc == TB_EREFUSED);
+		cr_assert_neq(err.text[0], '\0', "%s", text);
+		return;
+	}
+	tb_address_print(&again, address.url, address.keys);
+	if (strncmp(text, "tcp://", 6) != 0)
+		cr_assert_str_eq(tb_buf_text(&again), text);
+	else
+		cr_assert_eq(strncmp(tb_buf_text(&again), text, again.size), 0, "%s", text);
+}
+
+Test(addresses, one_cut_or_flipped_anywhere_is_read_as_it_stands_or_refused)
+{
+	static const char *const rows[] = { "ipc:///run/tb/broker.ipc", "tcp://127.0.0.1:7401", "tcp://[::1]:7401",
+		                            "tcp://10.0.0.1:7401#unprotected", "tls+tcp://box2:7401#/etc/tradebank/host" };
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char text[64];
+		size_t size = strlen(rows[i]);
+		for (size_t cut = 0; cut <= size; cut++) {
+			snprintf(text, sizeof(text), "%.*s", (int)cut, rows[i]);
+			is_address_or_refused(text);
+		}
+		for (size_t bit = 0; bit < size * 8; bit++) {
+			text[bit / 8] = (char)(text[bit / 8] ^ 1 << bit % 8);
+			is_address_or_refused(text);
+			text[bit / 8] = rows[i][bit / 8];
+		}
+	}
+}
+
 /* ---- keys */
 
 static uint64_t now_ns(void)
@@ -216,6 +254,17 @@ Test(host_keys, a_certificate_is_refused_before_its_time_and_after)
 	cr_assert_eq(read_at(dir, now + 10 * DAY_NS, &err), TB_EKEY);
 	cr_assert(strstr(err.text, "expired"));
 	cr_assert(strstr(err.hint, "--renew"));
+}
+
+Test(host_keys, a_certificate_that_holds_beyond_what_a_time_can_say_holds_to_the_last)
+{
+	char dir[96];
+	tb_host_keys keys = { 0 };
+	tb_err err = { 0 };
+	cr_assert_eq(make("a", "box2", now_ns(), UINT64_MAX, 0, dir, NULL), TB_OK);
+	cr_assert_eq(tb_host_keys_read(tb_disk_system(), dir, now_ns(), &keys, &err), TB_OK, "%s", err.text);
+	cr_assert_eq(keys.until_ns, UINT64_MAX);
+	tb_host_keys_drop(&keys);
 }
 
 Test(host_keys, those_of_another_instance_or_host_or_that_others_may_read_are_refused)
