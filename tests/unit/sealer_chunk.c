@@ -84,3 +84,13 @@ Test(sealer_chunk, with_any_bit_flipped_it_is_what_unpacking_gives_or_nothing)
 	cr_assert(reads_as_unpacked(tb_buf_span(&body)));
 	tb_buf_drop(&body);
 }
+
+Test(sealer_chunk, a_tag_or_size_of_more_than_five_bytes_is_refused_as_unpacking_does)
+{
+	static const uint8_t tag[] = { 0xaa, 0x80, 0x80, 0x80, 0x80, 0x00, 0x01, 'x' };
+	static const uint8_t size[] = { 0x2a, 0x81, 0x80, 0x80, 0x80, 0x80, 0x00, 'x' };
+	static const uint8_t five[] = { 0xaa, 0x80, 0x80, 0x80, 0x00, 0x81, 0x80, 0x80, 0x80, 0x00, 'x' };
+	cr_assert_not(reads_as_unpacked(tb_span_of(tag, sizeof(tag))));
+	cr_assert_not(reads_as_unpacked(tb_span_of(size, sizeof(size))));
+	cr_assert(reads_as_unpacked(tb_span_of(five, sizeof(five))));
+}
