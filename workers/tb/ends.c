@@ -60,16 +60,21 @@ static void tell(const json_t *one, json_t *degraded)
 	                                             times, *hint ? "; " : "", hint));
 }
 
+void ends_parse(tb_span text, uint64_t real_ns, json_t *degraded)
+{
+	size_t i;
+	json_t *one, *object = json_loadb((const char *)text.data, text.size, 0, NULL);
+	json_array_foreach (json_object_get(object, "ends"), i, one) {
+		json_int_t until = json_integer_value(json_object_get(one, "until"));
+		if (until > 0 && (uint64_t)until > real_ns)
+			tell(one, degraded);
+	}
+	json_decref(object);
+}
+
 void ends_read(const char *dir, uint64_t real_ns, json_t *degraded)
 {
 	tb_auto(tb_buf_drop) tb_buf path = { 0 }, bytes = { 0 };
-	size_t i;
-	json_t *one;
-	if (tb_disk_read_file(tb_disk_system(), path_of(dir, &path), ENDS_MAX, &bytes, NULL) != TB_OK)
-		return;
-	json_t *object = json_loadb((const char *)bytes.data, bytes.size, 0, NULL);
-	json_array_foreach (json_object_get(object, "ends"), i, one)
-		if ((uint64_t)json_integer_value(json_object_get(one, "until")) > real_ns)
-			tell(one, degraded);
-	json_decref(object);
+	if (tb_disk_read_file(tb_disk_system(), path_of(dir, &path), ENDS_MAX, &bytes, NULL) == TB_OK)
+		ends_parse(tb_buf_span(&bytes), real_ns, degraded);
 }

@@ -13,5 +13,7 @@ void ends_write(const children *all, const char *dir, uint64_t real_ns, uint64_t
 
 /* Appends a sentence for each process that ended twice or more in a row and hasn't lived for a while since. */
 void ends_read(const char *dir, uint64_t real_ns, json_t *degraded);
+/* The same from the file's text. What it doesn't understand says nothing. */
+void ends_parse(tb_span text, uint64_t real_ns, json_t *degraded);
 
 #endif
