@@ -8,9 +8,9 @@ if(TB_FUZZ)
   target_compile_options(tb_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
-set(TB_FUZZ_TARGETS frame event line control chunk segment object manifest keys options text question input gaps
+set(TB_FUZZ_TARGETS frame event line control chunk chunk_body segment object manifest keys hosts options text question input gaps
   journal broker_replay broker outbox pump)
-set(TB_FUZZ_CORES tbbroker tb-signal-core tb-command-core)
+set(TB_FUZZ_CORES tbbroker tb-sealer-core tb-signal-core tb-command-core)
 add_custom_target(fuzz-targets)
 foreach(target ${TB_FUZZ_TARGETS})
   add_executable(fuzz-${target} tests/fuzz/${target}.c)

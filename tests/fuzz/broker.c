@@ -19,7 +19,7 @@ static struct known {
 	} streams[STREAMS];
 	struct {
 		uint64_t generation, turn[MEMBERS];
-		uint64_t ids[IDS_MAX], finished[IDS_MAX];
+		uint64_t ids[IDS_MAX], streams[IDS_MAX], finished[IDS_MAX]; /* streams: of the frames of those ids */
 		size_t id_count, finished_count;
 	} groups[TB_GROUP_COUNT];
 } known;
@@ -73,6 +73,9 @@ static void hello(tb_span *input)
 	request.shift = how & 64 ? fuzz_take(input, 1) : 0;
 	request.ground = how & 128 ? fuzz_take_near(input, request.last) : 0;
 	request.delivered = how & 128 ? fuzz_take_near(input, request.ground) : 0;
+	unsigned journal = how & 128 ? (unsigned)fuzz_take(input, 1) % 3 : 0;
+	if (journal > 0)
+		request.journal_id = journal == 1 ? fuzz_binary("a journal's id..", 16) : fuzz_id(4);
 	request.renewal = fuzz_id(2 + (how & 1));
 	const struct fuzz_asker *asker = fuzz_ask_message(TB_KIND_HELLO, &request.base, (tb_span){ 0 });
 	if (how & 32)
@@ -85,6 +88,12 @@ static void hello(tb_span *input)
 	learn_durable(stream, reply->durable);
 	hold(reply->first >= 1 && reply->first <= reply->durable + 1 && reply->place >= 1);
 	hold(reply->stored <= reply->durable);
+}
+
+/* Of a frame: by the byte that its events are made of, so that it can be seen in what is fetched. */
+static uint16_t flags_of(uint8_t byte)
+{
+	return byte >> 6;
 }
 
 static void events(tb_span *input)
@@ -101,7 +110,8 @@ static void events(tb_span *input)
 	for (unsigned i = 0; i < count; i++)
 		tb_events_append(&frame, tb_span_of(event, size));
 	tb_frame head = { .kind = TB_KIND_EVENTS, .count = how & 8 ? (uint32_t)fuzz_take(input, 1) : count,
-		          .stream = tb_stream_hash(names[stream]), .epoch = epoch, .first = first };
+		          .flags = flags_of(event[0]), .stream = tb_stream_hash(names[stream]), .epoch = epoch,
+		          .first = first };
 	tb_frame_end(&frame, at, &head);
 	tb_broker_event(fuzz_broker.broker, tb_buf_span(&frame));
 }
@@ -200,7 +210,8 @@ static void put(tb_span *input)
 		                                                    put_bytes };
 	tb_auto(tb_buf_drop) tb_buf frames = { 0 };
 	Tb__PutRequest request = TB__PUT_REQUEST__INIT;
-	uint64_t finished[8];
+	uint64_t finished[8], ours[8];
+	size_t ours_count = 0;
 	unsigned group = (unsigned)fuzz_take(input, 1) % (TB_GROUP_COUNT + 1), how = (unsigned)fuzz_take(input, 1);
 	unsigned stream = take_stream(input), known_group = group % TB_GROUP_COUNT;
 	request.group = group;
@@ -216,27 +227,35 @@ static void put(tb_span *input)
 	for (unsigned left = how >> 4 & 3; left > 0 && known.groups[known_group].id_count > 0; left--) {
 		size_t at = fuzz_take(input, 1) % known.groups[known_group].id_count;
 		finished[request.n_finished++] = known.groups[known_group].ids[at];
+		/* under another stream's lease it isn't open, as if it were finished already */
+		if (group != TB_GROUP_COLLECTOR || known.groups[known_group].streams[at] == request.stream)
+			ours[ours_count++] = known.groups[known_group].ids[at];
 	}
 	for (unsigned left = how >> 6 & 3; left > 0; left--)
 		ways[fuzz_take(input, 1) % (sizeof(ways) / sizeof(ways[0]))](&frames, input);
 	const struct fuzz_asker *asker = fuzz_ask_message(TB_KIND_PUT, &request.base, tb_buf_span(&frames));
 	if (!commit() || fuzz_answer(asker, &tb__put_reply__descriptor, NULL) == NULL)
 		return;
-	for (size_t i = 0; i < request.n_finished && known.groups[known_group].finished_count < IDS_MAX; i++)
-		known.groups[known_group].finished[known.groups[known_group].finished_count++] = finished[i];
+	for (size_t i = 0; i < ours_count && known.groups[known_group].finished_count < IDS_MAX; i++)
+		known.groups[known_group].finished[known.groups[known_group].finished_count++] = ours[i];
 }
 
-static void hand_out(unsigned group, const Tb__TakeReply *reply)
+static void hand_out(unsigned group, const Tb__TakeReply *reply, tb_span frames)
 {
+	tb_frame frame;
 	for (size_t i = 0; i < reply->n_leased; i++) {
 		uint64_t id = reply->leased[i]->id;
+		hold(tb_frame_read(&frames, &frame, NULL) == TB_OK);
 		if (id == 0)
 			continue;
 		for (size_t j = 0; j < known.groups[group].finished_count; j++)
 			hold(known.groups[group].finished[j] != id);
-		if (known.groups[group].id_count < IDS_MAX)
-			known.groups[group].ids[known.groups[group].id_count++] = id;
+		if (known.groups[group].id_count == IDS_MAX)
+			continue;
+		known.groups[group].streams[known.groups[group].id_count] = frame.stream;
+		known.groups[group].ids[known.groups[group].id_count++] = id;
 	}
+	hold(frames.size == 0);
 }
 
 static void learn_grants(const Tb__TakeReply *reply)
@@ -283,12 +302,8 @@ static void take(tb_span *input)
 		return;
 	known.groups[known_group].turn[member] = reply->turn;
 	known.groups[known_group].generation = reply->generation;
-	hand_out(known_group, reply);
+	hand_out(known_group, reply, frames);
 	learn_grants(reply);
-	tb_frame frame;
-	for (size_t i = 0; i < reply->n_leased; i++)
-		hold(tb_frame_read(&frames, &frame, NULL) == TB_OK);
-	hold(frames.size == 0);
 }
 
 static void see_events(unsigned stream, tb_span frames, uint64_t from)
@@ -303,6 +318,7 @@ static void see_events(unsigned stream, tb_span frames, uint64_t from)
 		for (next = frame.first; tb_events_next(&body, &event) > 0; next++) {
 			if (next >= NUMBERS || event.size == 0)
 				continue;
+			hold(frame.flags == flags_of(event.data[0]));
 			uint8_t *seen = &known.streams[stream].seen[next];
 			hold(*seen == 0 || *seen == event.data[0]);
 			*seen = event.data[0];

@@ -1,7 +1,9 @@
-/* What `tb publish --from-line auto` notes of its inputs: a text that is read is written as one that reads the same. And
- * lines: whatever comes, all of it is given, once and in order. */
+/* What the tb command reads of its own. The first byte (modulo 3): 0 what `tb publish --from-line auto` notes of its
+ * inputs: a text that is read is written as one that reads the same; 1 lines: whatever comes, all of it is given, once and
+ * in order; 2 what `tb up` notes of the processes that end: only texts come of it. */
 #include "fuzz/fuzz_file.h"
 
+#include "workers/tb/ends.h"
 #include "workers/tb/publish.h"
 
 static void read_notes(tb_span text)
@@ -58,12 +60,23 @@ static void read_lines(tb_span input)
 	fuzz_file_close(&file);
 }
 
+static void read_ends(tb_span text)
+{
+	json_t *degraded = json_array(), *late = json_array(), *one;
+	size_t i;
+	ends_parse(text, 1000, degraded);
+	ends_parse(text, INT64_MAX, late);
+	hold(json_array_size(late) == 0 && json_array_size(degraded) <= text.size / 8);
+	json_array_foreach (degraded, i, one)
+		hold(json_is_string(one) && json_string_length(one) > 0);
+	json_decref(late);
+	json_decref(degraded);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static void (*const ways[])(tb_span input) = { read_notes, read_lines, read_ends };
 	tb_span input = tb_span_of(data, size);
-	if (fuzz_take(&input, 1) % 2)
-		read_lines(input);
-	else
-		read_notes(input);
+	ways[fuzz_take(&input, 1) % (sizeof(ways) / sizeof(ways[0]))](input);
 	return 0;
 }

@@ -4,6 +4,7 @@
 #include "bus/outbox.h"
 #include "event_samples.h"
 #include "fuzz/fuzz_broker.h"
+#include "fuzz/fuzz_hosts.h"
 #include "fuzz/fuzz_journal.h"
 #include "fuzz/fuzz_keys.h"
 #include "run/config.h"
@@ -12,6 +13,7 @@
 #include "store/chunker.h"
 #include "wire/event_json.h"
 
+#include <openssl/pem.h>
 #include <sys/stat.h>
 #include <zstd.h>
 
@@ -254,6 +256,31 @@ static void make_chunks(void)
 	tb_chunker_drop(&chunk);
 }
 
+/* As a collector puts one, and with its content before the rest. */
+static void make_chunk_body(void)
+{
+	static uint8_t content[300], plan[16] = "the plan's id...", period[40] = "the period's record";
+	tb_auto(tb_buf_drop) tb_buf body = { 0 }, turned = { 0 };
+	Tb__Chunk chunk = TB__CHUNK__INIT;
+	for (size_t i = 0; i < sizeof(content); i++)
+		content[i] = (uint8_t)(i * 7);
+	chunk.stream = (char *)(uintptr_t)"book";
+	chunk.backup = (char *)(uintptr_t)"FUL_20260102T030405Z_0123456789abcdef";
+	chunk.plan = fuzz_binary(plan, sizeof(plan));
+	chunk.index = 300;
+	chunk.content = fuzz_binary(content, sizeof(content));
+	chunk.period = fuzz_binary(period, sizeof(period));
+	tb_buf_reserve(&body, tb__chunk__get_packed_size(&chunk));
+	body.size = tb__chunk__pack(&chunk, body.data);
+	save("chunk_body", "whole", tb_buf_span(&body));
+	tb_buf_print(&turned, "\x2a\x05""first");
+	tb_buf_append_span(&turned, tb_buf_span(&body));
+	save("chunk_body", "twice", tb_buf_span(&turned));
+	chunk.content.len = 0;
+	body.size = tb__chunk__pack(&chunk, body.data);
+	save("chunk_body", "empty", tb_buf_span(&body));
+}
+
 static void make_objects(void)
 {
 	tb_sealer *sealer = tb_sealer_new(3);
@@ -392,6 +419,38 @@ static void make_keys(void)
 	SAVE_TEXTS("keys", texts);
 }
 
+/* What stands in a file in PEM. */
+static void unarmour(const char *text, tb_buf *to)
+{
+	char *name, *head;
+	uint8_t *bytes;
+	long size;
+	BIO *bio = BIO_new_mem_buf(text, -1);
+	hold(PEM_read_bio(bio, &name, &head, &bytes, &size) == 1);
+	tb_buf_append(to, bytes, (size_t)size);
+	OPENSSL_free(name);
+	OPENSSL_free(head);
+	OPENSSL_free(bytes);
+	BIO_free_all(bio);
+}
+
+static void make_hosts(void)
+{
+	static const struct {
+		const char *name, *text;
+	} files[] = { { "ca.crt", fuzz_ca_crt }, { "host.crt", fuzz_host_crt }, { "host.key", fuzz_host_key } };
+	for (unsigned i = 0; i < 3; i++) {
+		tb_auto(tb_buf_drop) tb_buf inside = { 0 };
+		char name[32];
+		unarmour(files[i].text, &inside);
+		save_way("hosts", files[i].name, i, tb_span_text(files[i].text));
+		snprintf(name, sizeof(name), "%s-inside", files[i].name);
+		save_way("hosts", name, 3 + i, tb_buf_span(&inside));
+		if (files[i].text == fuzz_host_crt)
+			save_way("hosts", "host.crt-signed", 6 + i, tb_buf_span(&inside));
+	}
+}
+
 /* ---- texts */
 
 static void make_texts(void)
@@ -408,6 +467,12 @@ static void make_texts(void)
 		{ "stream", 6, "book.spot_BTC-1" },
 		{ "tier", 6, "objects/ab/abcdef" },
 		{ "tier-up", 6, "objects/../x" },
+		{ "address-path", 7, "ipc:///run/tb/a#b/broker.ipc" },
+		{ "address-loopback", 7, "tcp://127.0.0.1:7401" },
+		{ "address-ipv6", 7, "tcp://[::1]:7401" },
+		{ "address-unprotected", 7, "tcp://10.0.0.1:7401#unprotected" },
+		{ "address-open", 7, "tcp://10.0.0.1:7401" },
+		{ "address-secured", 7, "tls+tcp://box2.example:7401#/etc/tradebank/host" },
 		{ "hash", 6, "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\0\x08" },
 	};
 	SAVE_TEXTS("text", texts);
@@ -459,6 +524,10 @@ static void make_questions(void)
 		              "\"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\",\"size\":5,\"lines\":0,"
 		              "\"first\":4}]}\n" },
 		{ "notes-none", 0, "{\"inputs\":[]}" },
+		{ "ends", 2, "{\"ends\":[{\"name\":\"sealer-1\",\"times\":3,\"how\":\"ended with exit code 6\",\"hint\":\"chmod\","
+		             "\"until\":4102444800000000000},{\"name\":\"storer\",\"times\":2,\"how\":\"was killed\","
+		             "\"hint\":\"\",\"until\":1700000000000000000}]}\n" },
+		{ "ends-none", 2, "{\"ends\":[]}" },
 		{ "lines", 1, "\x09 one\n\n  \ntwo two two two two two two two\nlast" },
 	};
 	SAVE_TEXTS("input", inputs);
@@ -634,6 +703,14 @@ static void make_broker_steps(void)
 		                          4, 1, 4, 1, 20, 11, 30, 3, 0, 64, 0, 4, 'B', 'A', 'C', 'K', 0, 6 };
 	static const uint8_t nonsense[] = { 7, 0, 3, 10, 1, 'x', 0, 8, 3, 1, 2, 3, 9, 4, 'T', 'B', 'F', '1', 7, 2, 2, 8, 1, 0,
 		                            7, 3, 0, 0, 6, 12, 0, 6 };
+	/* events of each flag, and an outbox that comes again with what it knows, from this journal and from another */
+	static const uint8_t places[] = { 0, 0, 34, 1, 0, 0, 10, 10, 1, 0, 16, 130, 10, 1, 0, 0, 70, 10, 1, 0, 0, 200, 10, 6,
+		                          0, 0, 0xb2, 1, 3, 3, 255, 1, 10, 1, 0, 0, 9, 10, 5, 0, 1, 1, 5,
+		                          0, 0, 0xb3, 1, 2, 2, 255, 2, 10, 5, 0, 1, 1, 3, 12, 1,
+		                          0, 0, 0xf2, 1, 2, 1, 2, 254, 1, 10, 1, 0, 0, 70, 10, 6, 5, 0, 1, 1, 5 };
+	/* an order that is finished under the lease of another stream than its own */
+	static const uint8_t elsewhere[] = { 0, 0, 0, 0, 10, 6, 3, 0, 64, 54, 2, 0, 76, 0, 4, 1, 0, 0, 4, 1, 32, 0,
+		                             0, 1, 83, 83, 6, 2, 55, 55, 55, 55, 0, 0, 0, 70, 0, 4, 1, 0, 0, 4, 1, 32 };
 	static uint8_t filling[240]; /* large frames of events until the journal is at its limit */
 	size_t at = 0;
 	filling[at++] = 0, filling[at++] = 0, filling[at++] = 34;
@@ -643,6 +720,8 @@ static void make_broker_steps(void)
 	}
 	save("broker", "publishing", tb_span_of(publishing, sizeof(publishing)));
 	save("broker", "working", tb_span_of(working, sizeof(working)));
+	save("broker", "elsewhere", tb_span_of(elsewhere, sizeof(elsewhere)));
+	save("broker", "places", tb_span_of(places, sizeof(places)));
 	save("broker", "orders", tb_span_of(orders, sizeof(orders)));
 	save("broker", "nonsense", tb_span_of(nonsense, sizeof(nonsense)));
 	save("broker", "filling", tb_span_of(filling, at));
@@ -664,13 +743,14 @@ static void save_outbox(const char *name, unsigned bits, const char *path)
 	save_way("outbox", name, bits, tb_buf_span(&seed));
 }
 
+/* The second begins a reset that the fourth commits. */
 static void accept_events(tb_outbox *outbox, unsigned count)
 {
 	uint8_t *payload;
 	for (unsigned i = 0; i < count; i++) {
 		hold(tb_outbox_reserve(outbox, 11 + i * 20, &payload, NULL) == TB_OK);
 		memset(payload, (int)i, 11 + i * 20);
-		tb_outbox_commit(outbox, 11 + i * 20, TB_RESET_NONE);
+		tb_outbox_commit(outbox, 11 + i * 20, i == 1 ? TB_RESET_BEGIN : i == 3 ? TB_RESET_COMMIT : TB_RESET_NONE);
 	}
 }
 
@@ -692,6 +772,9 @@ static void make_outbox(void)
 	save_outbox("settled", 3, name);
 	tb_outbox_mark(outbox, 5, 5);
 	save_outbox("all-stored", 1, name);
+	accept_events(outbox, 2);
+	hold(tb_outbox_settle(outbox, &(tb_outbox_terms){ 4, 20, 7, boot, NULL }, NULL) == TB_OK);
+	save_outbox("moved", 3, name);
 	tb_outbox_close(outbox);
 	unlink(name);
 }
@@ -724,9 +807,11 @@ int main(int argc, char **argv)
 	make_frames();
 	make_messages();
 	make_chunks();
+	make_chunk_body();
 	make_objects();
 	make_manifests();
 	make_keys();
+	make_hosts();
 	make_texts();
 	make_options();
 	make_questions();

@@ -1,5 +1,5 @@
 /* An outbox file, as its parts: a byte of bits (1 the checks of head, marks and hint are put right, 2 those of the
- * records, 4 another boot), then 216 bytes of head, 48 of each marks, 16 of the hint, and the beginning of the ring; the
+ * records, 4 another boot), then 248 bytes of head, 48 of each marks, 16 of the hint, and the beginning of the ring; the
  * rest of the file is zeros. What was opened takes an event more, and opens again with it and all the others. */
 #include "fuzz/fuzz_file.h"
 
@@ -18,11 +18,12 @@ static void lay(uint8_t *at, tb_span *input, size_t size)
 		memcpy(at, part.data, part.size);
 }
 
-static uint64_t record_check(uint64_t number, tb_span payload)
+/* word: u32 size, u32 flags */
+static uint64_t record_check(uint64_t place, uint64_t word, tb_span payload)
 {
 	uint8_t bytes[24];
-	tb_put64(bytes, number);
-	tb_put64(bytes + 8, payload.size);
+	tb_put64(bytes, place);
+	tb_put64(bytes + 8, word);
 	tb_put64(bytes + 16, tb_check64(payload.data, payload.size));
 	return tb_check64(bytes, sizeof(bytes));
 }
@@ -33,7 +34,8 @@ static void right_records(uint8_t *ring)
 		uint32_t size = tb_get32(ring + at);
 		if (size == 0 || size > RING - at - 24)
 			return;
-		tb_put64(ring + at + 16, record_check(tb_get64(ring + at + 8), tb_span_of(ring + at + 24, size)));
+		tb_put64(ring + at + 16,
+		         record_check(tb_get64(ring + at + 8), tb_get64(ring + at), tb_span_of(ring + at + 24, size)));
 		at += 24 + ((size + 7) & ~(size_t)7);
 	}
 }
@@ -55,12 +57,24 @@ static void read_all(tb_outbox *outbox)
 	uint32_t flags;
 	tb_err err;
 	for (uint64_t number = first; number <= last && number - first < 4096; number++)
-		hold(tb_outbox_read(outbox, number, &cursor, &event, &flags, &err) == TB_OK && event.size > 0);
+		hold(tb_outbox_read(outbox, number, &cursor, &event, &flags, &err) == TB_OK && event.size > 0 &&
+		     flags <= (TB_EVENTS_INSIDE | TB_EVENTS_APART));
 	cursor = 0;
 	hold(tb_outbox_read(outbox, last + 1, &cursor, &event, &flags, &err) == TB_ENOTFOUND);
 	hold(tb_outbox_used(outbox) <= tb_outbox_size(outbox));
 }
 
+static uint32_t flags_of(tb_outbox *outbox, uint64_t number)
+{
+	uint64_t cursor = 0;
+	uint32_t flags;
+	tb_span event;
+	tb_err err;
+	hold(tb_outbox_read(outbox, number, &cursor, &event, &flags, &err) == TB_OK);
+	return flags;
+}
+
+/* The first of an opening, whatever stands before it. */
 static int add(tb_outbox *outbox)
 {
 	uint8_t *payload;
@@ -73,6 +87,7 @@ static int add(tb_outbox *outbox)
 	}
 	memset(payload, 0xee, 40);
 	hold(tb_outbox_commit(outbox, 40, TB_RESET_NONE) == last + 1);
+	hold(flags_of(outbox, last + 1) == TB_EVENTS_APART);
 	return 1;
 }
 

@@ -1,9 +1,10 @@
 /* Short texts, as a command line has them. The first byte: 0 a time, 1 a count, 2 a size, 3 a span, 4 names and how far
- * apart they are, 5 a whole command line, a word each up to NUL, 6 names of streams and of a tier. What is read is
+ * apart they are, 5 a whole command line, a word each up to NUL, 6 names of streams and of a tier, 7 an address of the bus. What is read is
  * written as a text that reads the same. */
 #include "fuzz/fuzz.h"
 
 #include "base/clock.h"
+#include "bus/address.h"
 #include "run/config.h"
 #include "store/tier.h"
 #include "wire/event.h"
@@ -106,10 +107,32 @@ static void check_names(tb_span input)
 	tb_event_kind_of(name);
 }
 
+static void read_address(tb_span input)
+{
+	char text[TEXT_SIZE];
+	tb_auto(tb_buf_drop) tb_buf again = { 0 };
+	tb_address address, same;
+	tb_err err;
+	fuzz_take_text(&input, text, sizeof(text));
+	tb_rc rc = tb_address_read(text, &address, &err);
+	if (rc != TB_OK) {
+		fuzz_refused(rc, &err);
+		hold(rc == TB_EINVAL || rc == TB_EREFUSED);
+		return;
+	}
+	hold(strncmp(text, address.url, strlen(address.url)) == 0);
+	hold((address.keys != NULL) == (strncmp(text, "tls+tcp://", 10) == 0));
+	if (strncmp(text, "tcp://", 6) == 0)
+		return; /* "unprotected" isn't told on */
+	tb_address_print(&again, address.url, address.keys);
+	hold(strcmp(tb_buf_text(&again), text) == 0);
+	hold(tb_address_read(tb_buf_text(&again), &same, &err) == TB_OK && strcmp(same.url, address.url) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const ways[])(tb_span input) = { read_time, read_count, read_size, read_span, compare_names, read_args,
-		                                       check_names };
+		                                       check_names, read_address };
 	tb_span input = tb_span_of(data, size);
 	ways[fuzz_take(&input, 1) % (sizeof(ways) / sizeof(ways[0]))](input);
 	return 0;
