@@ -14,8 +14,9 @@
  *        behind, never ahead: a valid hint beyond what was found on the same boot means that records were damaged.
  *   8192 ring
  * Ring positions only grow; position modulo ring size is the place. A record, 8-aligned, never wraps:
- *      0 u32 size of the payload, not 0 (0xffffffff: skip to the end of the ring)
- *      4 u32 flags, as frames of events bear them (wire/frame.h): 1 inside a reset, 2 the first of an opening
+ *      0 u32 size of the payload, not 0 (0xffffffff, with flags 0: skip to the end of the ring)
+ *      4 u32 flags, as frames of events bear them (wire/frame.h): 1 inside a reset, 2 the first of an opening; a record
+ *        with others is none
  *      8 u64 place      16 u64 check over place, u32 size, u32 flags and the payload's own check
  *     24 payload: canonical bytes
  * The writer fills a record in completely, its first eight bytes last; the eight bytes behind the newest record are zero
