@@ -704,10 +704,12 @@ static void make_broker_steps(void)
 	static const uint8_t nonsense[] = { 7, 0, 3, 10, 1, 'x', 0, 8, 3, 1, 2, 3, 9, 4, 'T', 'B', 'F', '1', 7, 2, 2, 8, 1, 0,
 		                            7, 3, 0, 0, 6, 12, 0, 6 };
 	/* events of each flag, and an outbox that comes again with what it knows, from this journal and from another */
-	static const uint8_t places[] = { 0, 0, 34, 1, 0, 0, 10, 10, 1, 0, 16, 130, 10, 1, 0, 0, 70, 10, 1, 0, 0, 200, 10, 6,
-		                          0, 0, 0xb2, 1, 3, 3, 255, 1, 10, 1, 0, 0, 9, 10, 5, 0, 1, 1, 5,
-		                          0, 0, 0xb3, 1, 2, 2, 255, 2, 10, 5, 0, 1, 1, 3, 12, 1,
-		                          0, 0, 0xf2, 1, 2, 1, 2, 254, 1, 10, 1, 0, 0, 70, 10, 6, 5, 0, 1, 1, 5 };
+	static const uint8_t places[] = {
+		0, 0, 34, 1, 0, 0, 10, 10, 6, 1, 0, 16, 130, 10, 6, 1, 0, 0, 70, 10, 6, 1, 0, 0, 200, 10, 6,
+		0, 0, 0xb2, 253, 5, 255, 255, 1, 1, 0, 0, 9, 10, 6, 5, 0, 1, 1, /* the same: 2..7, of which 5 and 6 may have come */
+		0, 0, 0xb3, 1, 2, 255, 0, 1, 1, 0, 0, 9, 10, 6, 5, 0, 1, 1, /* another one of this journal, delivered */
+		12, 1, 0, 0, 0xf2, 254, 4, 1, 254, 0, 2, 1, 0, 0, 70, 10, /* the first again, moved, of another journal */
+		0, 0, 0xb3, 0, 2, 255, 254, 1, 5, 0, 1, 1, 6 }; /* the other one again, behind what has come of it: renewed */
 	/* an order that is finished under the lease of another stream than its own */
 	static const uint8_t elsewhere[] = { 0, 0, 0, 0, 10, 6, 3, 0, 64, 54, 2, 0, 76, 0, 4, 1, 0, 0, 4, 1, 32, 0,
 		                             0, 1, 83, 83, 6, 2, 55, 55, 55, 55, 0, 0, 0, 70, 0, 4, 1, 0, 0, 4, 1, 32 };
