@@ -789,6 +789,9 @@ static void make_pump(void)
 		                          5, 255, 5, 255, 4, 1, 3, 1, 3, 5, 60, 3, 0, 1, 1 };
 	static const uint8_t rebooted[] = { 27, 3, 0, 0, 0, 4, 7, 0, 9, 5, 3, 4, 2, 1, 4, 1, 0, 1, 1, 5, 9 };
 	static const uint8_t knowing[] = { 0, 3, 8, 5, 0, 0, 0, 0, 0, 0, 0, 0, 3, 5, 3, 4, 7, 2, 3, 8, 1, 24, 0 };
+	/* two, a begin and one inside, opened again: one, a begin, one inside, the commit, one */
+	static const uint8_t resetting[] = { 12, 1, 2, 65, 3, 0, 4, 0, 66, 0, 4, 0, 130, 0, 5, 3, 0, 1, 0, 0, 1, 4, 7, 5, 40, 4, 7 };
+	save("pump", "resetting", tb_span_of(resetting, sizeof(resetting)));
 	save("pump", "plain", tb_span_of(plain, sizeof(plain)));
 	save("pump", "losing", tb_span_of(losing, sizeof(losing)));
 	save("pump", "rebooted", tb_span_of(rebooted, sizeof(rebooted)));

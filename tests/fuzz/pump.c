@@ -1,8 +1,9 @@
 /* The publisher's pump under whatever it may hear and be answered. The input is a list of steps, a byte each and what the
  * step takes from behind it.
  *
- * Whatever it sends is a sound frame of its stream; events go out dense, each as it was accepted, and none beyond the
- * last; what it believes durable was accepted once. */
+ * Whatever it sends is a sound frame of its stream; events go out dense, each as it was accepted, inside a reset or not, the
+ * first of an opening before the others of its frame, and none beyond the last; what it believes durable was accepted
+ * once. */
 #include "fuzz/fuzz_file.h"
 
 #include "bus/bus.h"
@@ -15,6 +16,7 @@ static struct room {
 	uint64_t now_ns;
 	tb_outbox *outbox;
 	tb_pump *pump;
+	uint8_t inside, apart; /* of the next event, but for what it does itself */
 } room;
 
 static uint64_t now(void *self)
@@ -25,13 +27,19 @@ static uint64_t now(void *self)
 static tb_rc accept_event(tb_span *input)
 {
 	uint8_t *payload;
-	size_t size = 8 + fuzz_take(input, 1) * 16;
+	uint8_t how = (uint8_t)fuzz_take(input, 1);
+	size_t size = 16 + (how & 0x3f) * 64u;
+	tb_reset_step step = how >> 6 == 1 ? TB_RESET_BEGIN : how >> 6 == 2 ? TB_RESET_COMMIT : TB_RESET_NONE;
 	tb_rc rc = tb_outbox_reserve(room.outbox, size, &payload, NULL);
 	if (rc != TB_OK)
 		return rc;
 	memset(payload, 0, size);
 	tb_put64(payload, tb_outbox_last(room.outbox) + 1 - tb_outbox_shift(room.outbox)); /* its place */
-	tb_outbox_commit(room.outbox, size, TB_RESET_NONE);
+	payload[8] = step != TB_RESET_BEGIN && room.inside;
+	payload[9] = room.apart;
+	tb_outbox_commit(room.outbox, size, step);
+	room.inside = step == TB_RESET_BEGIN || (step == TB_RESET_NONE && room.inside);
+	room.apart = 0;
 	return TB_OK;
 }
 
@@ -113,9 +121,13 @@ static void look_at(tb_span bytes)
 	}
 	hold(frame.count > 0 && tb_events_check(&frame, NULL) == TB_OK);
 	hold(frame.first >= tb_outbox_first(room.outbox) && frame.first + frame.count - 1 <= tb_outbox_last(room.outbox));
+	hold(frame.flags <= (TB_EVENTS_INSIDE | TB_EVENTS_APART));
 	tb_span event;
-	for (uint64_t number = frame.first; tb_events_next(&frame.body, &event) > 0; number++)
-		hold(event.size >= 8 && tb_get64(event.data) == number - tb_outbox_shift(room.outbox));
+	for (uint64_t number = frame.first; tb_events_next(&frame.body, &event) > 0; number++) {
+		hold(event.size >= 16 && tb_get64(event.data) == number - tb_outbox_shift(room.outbox));
+		hold(event.data[8] == (frame.flags & TB_EVENTS_INSIDE));
+		hold(!event.data[9] || (number == frame.first && frame.flags & TB_EVENTS_APART));
+	}
 }
 
 static void send(tb_span *input)
@@ -160,11 +172,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const uint8_t boot[16] = "this boot.......";
 	unsigned how = (unsigned)fuzz_take(&input, 1);
 	room.now_ns = 5 * TB_NS_PER_S;
+	room.inside = 0;
+	room.apart = 1;
 	hold(tb_outbox_open(tb_buf_text(&name), "book", RING, boot, &room.outbox, &opened, NULL) == TB_OK);
 	for (unsigned left = how % 8; left > 0; left--)
 		accept_event(&input);
 	if (how & 8) { /* opened once more, after another boot */
 		tb_outbox_close(room.outbox);
+		room.inside = 0;
+		room.apart = 1;
 		hold(tb_outbox_open(tb_buf_text(&name), "book", RING, how & 16 ? boot : (const uint8_t *)"another boot....",
 		                    &room.outbox, &opened, NULL) == TB_OK);
 	}
