@@ -74,7 +74,8 @@ static tb_rc judge_terms(tb_pump *pump, const Tb__HelloReply *reply)
 {
 	uint64_t shift = tb_outbox_shift(pump->outbox), first = tb_outbox_first(pump->outbox) - shift;
 	uint64_t last = tb_outbox_last(pump->outbox) - shift;
-	if (reply->place < first || reply->place > last + 1 || reply->first < reply->place || reply->first > reply->durable + 1)
+	if (reply->place < first || reply->place > last + 1 || reply->first < reply->place ||
+	    reply->first > reply->durable + 1 || reply->durable > reply->first + last - reply->place)
 		return fail_terms(pump, reply);
 	return TB_OK;
 }

@@ -440,6 +440,27 @@ Test(pump, a_broker_that_wants_what_is_held_nowhere_is_a_lasting_failure)
 	cr_assert_eq(tb_pump_failure(pump, NULL), TB_EUNSUPPORTED);
 }
 
+Test(pump, an_answer_by_which_more_is_durable_than_was_accepted_is_a_lasting_failure)
+{
+	static uint8_t id[16] = "an id";
+	for (uint64_t durable = 4; durable <= 6; durable++) {
+		Tb__HelloRequest request;
+		Tb__HelloReply reply = TB__HELLO_REPLY__INIT;
+		close_pump();
+		unlink(path);
+		open_pump(boot);
+		accept_some(5);
+		cr_assert(tb_pump_hello(pump, &request));
+		reply.run_id = reply.journal_id = (ProtobufCBinaryData){ sizeof(id), id };
+		reply.epoch = reply.first = reply.place = 1;
+		reply.durable = durable;
+		reply.window_frames = 8;
+		reply.window_bytes = 65536;
+		tb_pump_answered(pump, &reply);
+		cr_assert_eq(tb_pump_failure(pump, NULL), durable <= 5 ? TB_OK : TB_ECORRUPT, "%lu", durable);
+	}
+}
+
 /* Frames */
 
 Test(pump, a_lone_event_leaves_at_once_and_those_behind_it_after_a_millisecond)
