@@ -16,6 +16,8 @@ static struct {
 	pthread_mutex_t lock;
 	model_broker model;
 	int away;          /* nobody answers */
+	unsigned redials;  /* connections that were lost and made again between two looks */
+	unsigned hellos;   /* that were answered */
 	int busy;          /* so many frames are not taken for now */
 	tb_rc refuse;      /* hello is refused so */
 	unsigned lose_one_in; /* 0: none */
@@ -61,7 +63,7 @@ unsigned tb_line_pipe(const tb_line *line)
 {
 	(void)line;
 	pthread_mutex_lock(&fake.lock);
-	unsigned pipe = !fake.away;
+	unsigned pipe = fake.away ? 0 : 1 + fake.redials;
 	pthread_mutex_unlock(&fake.lock);
 	return pipe;
 }
@@ -117,6 +119,7 @@ static tb_rc fake_answer(tb_span request, tb_buf *ret_answer, tb_err *err)
 			model_hello(&fake.model, (const Tb__HelloRequest *)message, &reply);
 		status.code = fake.refuse;
 		reply.status = &status;
+		fake.hellos++;
 		tb_buf_clear(ret_answer);
 		tb_control_write(ret_answer, TB_KIND_ANSWER, &reply.base);
 	}

@@ -69,11 +69,10 @@ static void known_forget(dir_tier *dir)
 
 static void known_add(dir_tier *dir, const char *path)
 {
-	size_t at;
+	size_t at = 0;
 	if (dir->known_count == KNOWN_MAX)
 		known_forget(dir);
-	if (known_find(dir, path, &at))
-		return;
+	known_find(dir, path, &at); /* it isn't among them: where it belongs is wanted */
 	memmove(dir->known + at + 1, dir->known + at, (dir->known_count - at) * sizeof(*dir->known));
 	dir->known[at] = tb_strdup(path);
 	dir->known_count++;

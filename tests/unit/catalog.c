@@ -2,6 +2,9 @@
 
 #include "store_fixture.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 static tb_bank *bank;
 static tb_txn *txn;
 
@@ -157,4 +160,26 @@ Test(catalog, a_head_that_is_not_one_is_damage)
 	cr_assert_eq(tb_catalog_head(below("storer"), "tape", &head, &err), TB_ECORRUPT);
 	cr_assert_eq(tb_catalog_heads(below("storer"), &all, &count, &err), TB_ECORRUPT);
 	must(tb_catalog_head(below("storer"), "book", &head, &err));
+}
+
+/* An object with its own name, one with another, and a manifest of more bytes than one may have. */
+Test(catalog, what_can_not_be_what_its_name_says_is_passed_over_when_it_is_made_anew)
+{
+	static const char right[] = "objects/ab/abababababababababababababababababababababababababababababababab";
+	static const char wrong[] = "objects/ab/ab", large[] = "manifests/book/large";
+	char path[300];
+	tb_tier *tier;
+	tb_catalog_rebuilt rebuilt;
+	must(tb_tier_open(tb_disk_system(), below("repository"), 1, &tier, &err));
+	must(tier->put(tier, right, tb_span_text("object"), &err));
+	must(tier->put(tier, wrong, tb_span_text("object"), &err));
+	must(tier->put(tier, large, tb_span_text("manifest"), &err));
+	snprintf(path, sizeof(path), "%s/%s", below("repository"), large);
+	cr_assert_eq(truncate(path, (off_t)TB_MANIFEST_MAX + 1), 0);
+	must(tb_catalog_rebuild(txn, tier, NOW, &rebuilt, &err));
+	cr_assert_eq(rebuilt.objects, 1);
+	cr_assert_eq(rebuilt.manifests, 0);
+	must(tb_catalog_rebuild(txn, tier, NOW, &rebuilt, &err));
+	cr_assert_eq(rebuilt.objects, 0, "they are recorded already");
+	tb_tier_close(tier);
 }

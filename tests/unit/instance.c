@@ -1,6 +1,7 @@
 #include "store/instance.h"
 
 #include "fault/fault_disk.h"
+#include "run/config.h"
 #include "store_fixture.h"
 
 #include <dirent.h>
@@ -45,4 +46,17 @@ Test(instance, whatever_fails_in_making_one_leaves_a_directory_to_try_again)
 	cr_assert_gt(kit.size, 0);
 	tb_buf_drop(&kit);
 	fault_disk_drop(&fault);
+}
+
+Test(instance, its_repository_is_where_its_configuration_says_or_in_it)
+{
+	static const char *const rows[][2] = { { NULL, "/repository" }, { "repository: /srv/far\n", "/srv/far" } };
+	for (size_t i = 0; i < 2; i++) {
+		tb_auto(tb_buf_drop) tb_buf path = { 0 };
+		if (rows[i][0] != NULL)
+			must(tb_disk_write_file(tb_disk_system(), below("tb.yaml"), tb_span_text(rows[i][0]), 0, &err));
+		must(tb_config_repository(dir, &path, &err));
+		const char *behind = rows[i][0] == NULL ? tb_buf_text(&path) + strlen(dir) : tb_buf_text(&path);
+		cr_assert_str_eq(behind, rows[i][1]);
+	}
 }

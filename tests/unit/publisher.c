@@ -171,6 +171,33 @@ Test(publisher, while_the_broker_is_away_events_are_accepted_and_they_go_out_lat
 	cr_assert_eq(fake.model.durable, 22);
 }
 
+static unsigned hellos(void)
+{
+	pthread_mutex_lock(&fake.lock);
+	unsigned count = fake.hellos;
+	pthread_mutex_unlock(&fake.lock);
+	return count;
+}
+
+Test(publisher, a_connection_that_was_lost_and_made_again_unseen_asks_for_a_window_at_once)
+{
+	open_publisher();
+	put_one();
+	expect_durable();
+	unsigned before = hellos();
+	pthread_mutex_lock(&fake.lock);
+	fake.redials++;
+	pthread_mutex_unlock(&fake.lock);
+	uint64_t deadline = tb_mono_ns(tb_clock_system()) + LONG;
+	while (hellos() == before) {
+		cr_assert_lt(tb_mono_ns(tb_clock_system()), deadline, "it doesn't ask");
+		sched_yield();
+	}
+	put_one();
+	expect_durable();
+	tb_publisher_close(publisher);
+}
+
 Test(publisher, a_new_outbox_goes_on_where_the_stream_stands)
 {
 	fake.model.durable = 41;

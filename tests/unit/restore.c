@@ -11,12 +11,17 @@
 
 static struct repository repository;
 
-static void make(void)
+static void make_rooms(void)
 {
-	repository_make(&repository);
 	must(tb_disk_make_path(tb_disk_system(), below("scratch"), &err));
 	must(tb_disk_make_path(tb_disk_system(), below("out"), &err));
 	cr_assert_eq(setenv("TMPDIR", below("scratch"), 1), 0);
+}
+
+static void make(void)
+{
+	repository_make(&repository);
+	make_rooms();
 }
 
 static size_t names_in(const char *path)
@@ -478,6 +483,16 @@ Test(restore, a_damaged_backup_is_passed_over_for_an_older_one_and_that_is_said)
 	cr_assert_not_null(strstr(err.text, "payload missing"), "%s", err.text);
 }
 
+Test(restore, with_a_damaged_backup_and_a_segment_lost_the_backup_is_what_is_told)
+{
+	file_remove(&repository, repository.built[7].objects[1]);
+	file_remove(&repository, repository.built[8].objects[0]); /* 45..50: on every way */
+	tb_restore_options options = options_of(TB_AT_EVENT, 58, "null:");
+	tb_restored restored;
+	cr_assert_eq(tb_restore(&options, &restored, &err), TB_ECORRUPT);
+	cr_assert_not_null(strstr(err.text, repository.built[7].objects[1]), "%s", err.text);
+}
+
 Test(restore, only_what_needs_a_lost_segment_is_lost)
 {
 	file_remove(&repository, repository.built[2].objects[0]); /* 9..20: the first full backup needs it from 12 on */
@@ -793,9 +808,7 @@ Test(restore, a_commit_without_its_begin_is_damage)
 static void make_resets(void)
 {
 	repository_make_resets(&repository);
-	must(tb_disk_make_path(tb_disk_system(), below("scratch"), &err));
-	must(tb_disk_make_path(tb_disk_system(), below("out"), &err));
-	cr_assert_eq(setenv("TMPDIR", below("scratch"), 1), 0);
+	make_rooms();
 }
 
 TestSuite(restore_resets, .init = make_resets, .fini = drop);
@@ -826,6 +839,25 @@ Test(restore_resets, a_way_that_ends_in_damage_leaves_nothing_to_the_next)
 		file_write(&repository, repository.built[i].objects[0], tb_buf_span(&bytes));
 		tb_buf_drop(&bytes);
 	}
+}
+
+/* A reset is committed among what is laid over the newer backup, and then the sum doesn't fit. The
+ * other backup of that event is right. */
+Test(restore_resets, a_way_that_fails_behind_a_commit_leaves_nothing_to_the_next)
+{
+	repository_close(&repository);
+	repository_open(&repository);
+	make_rooms();
+	add_segment(&repository, 27);
+	add_full(&repository, 12);
+	repository.wrong_sums = 1;
+	add_full(&repository, 13);
+	tb_restore_options options = options_of(TB_AT_EVENT, 27, "null:");
+	tb_restored restored;
+	must(tb_restore(&options, &restored, &err));
+	cr_assert(is_state(&restored, 27));
+	cr_assert_str_eq(restored.backup, repository.built[1].id);
+	cr_assert_str_eq(restored.passed_over, repository.built[2].id);
 }
 
 Test(restore_resets, from_the_first_event_on_it_is_the_same)
