@@ -246,6 +246,7 @@ Test(gaps_calendar, what_a_file_says_wrong_is_refused_with_its_line)
 		{ "holidays: { next-monday: { 1-6: x } }\n", "it:1: a day of each year" },
 		{ "holidays: { easter: { good: x } }\n", "it:1: days from Easter" },
 		{ "holidays: { easter: { 201: x } }\n", "it:1: days from Easter" },
+		{ "holidays: { easter: { 1234567890: x } }\n", "it:1: days from Easter" },
 		{ "holidays: { dates: { 2026-02-29: x } }\n", "it:1: a date is such as" },
 		{ "holidays: { ics: ../x.ics }\n", "it:1: an .ics file" },
 		{ "zone: UTC\ninterval: 5min\n", "it: a calendar needs sessions" },
@@ -295,6 +296,15 @@ Test(gaps_calendar, more_slots_than_anyone_wants_are_refused)
 	cr_assert_null(schedule.sessions);
 	cr_assert_eq(tb_schedule_make(&calendar, day("2026-01-02"), day("2026-01-01"), &schedule, &err), TB_EINVAL);
 	tb_calendar_drop(&calendar);
+}
+
+Test(gaps_calendar, a_holiday_on_29_february_is_in_leap_years_alone)
+{
+	tb_calendar calendar = calendar_of(AROUND "holidays: { fixed: { 02-29: x } }\n");
+	tb_schedule schedule = schedule_of(&calendar, "2025-01-01", "2029-12-31");
+	cr_assert_eq(schedule.holiday_count, 1);
+	cr_assert_eq(schedule.holidays[0].day, day("2028-02-29"));
+	done(&calendar, &schedule);
 }
 
 /* 02:30 to 03:00 isn't there on that day. */
@@ -363,6 +373,7 @@ Test(gaps_calendar, an_ics_file_that_is_not_understood_is_refused)
 {
 	static const char *const files[] = {
 		"", "x", "BEGIN:VCALENDAR\r\n", ICS(""), ICS("END:VEVENT\r\n"), ICS("BEGIN:VEVENT\r\n"), ICS(EVENT("SUMMARY:no day\r\n")),
+		EVENT("DTSTART;VALUE=DATE:20260703\r\n"), /* in no calendar */
 		ICS(EVENT("DTSTART:20260703T130000Z\r\n")),
 		ICS(EVENT("DTSTART;VALUE=DATE:20260703\r\nRRULE:FREQ=SECONDLY\r\n")),
 		ICS(EVENT("DTSTART;VALUE=DATE:20260703\r\nRRULE:FREQ=NEVER\r\n")),

@@ -139,3 +139,13 @@ Test(gaps_csv, a_row_cut_or_flipped_is_read_or_refused)
 			cr_assert(bit >= 0 || i > 37 || rc == TB_EINVAL, "cut at %zu", i);
 		}
 }
+
+Test(gaps_csv, instants_begin_with_1970)
+{
+	uint64_t ns = 7;
+	cr_assert_not(tb_time_parse("1969-12-31T23:59:59Z", &ns));
+	cr_assert_not(tb_time_parse("1970-01-01T00:59:59+01:00", &ns));
+	cr_assert_eq(ns, 7);
+	cr_assert(tb_time_parse("1970-01-01T01:00:00+01:00", &ns));
+	cr_assert_eq(ns, 0);
+}
