@@ -134,9 +134,16 @@ int sim_arrive(tb_span given, tb_buf *ret_answer)
 	return 1;
 }
 
+static int lost(uint32_t rate)
+{
+	int strikes = sim_strikes(rate);
+	sim.counts[SIM_LOST] += (uint64_t)strikes;
+	return strikes;
+}
+
 tb_rc sim_ask(tb_span request, tb_buf *ret_answer, tb_err *err)
 {
-	if (sim_strikes(sim.rates.request_lost))
+	if (lost(sim.rates.request_lost))
 		return tb_fail(err, TB_ETIMEOUT, "the request was lost");
 	if (sim.broker == NULL)
 		return tb_fail(err, sim_below(2) ? TB_ETIMEOUT : TB_EUNREACHABLE, "the broker is away");
@@ -144,7 +151,7 @@ tb_rc sim_ask(tb_span request, tb_buf *ret_answer, tb_err *err)
 		return tb_fail(err, TB_ETIMEOUT, "the broker died of it");
 	if (sim_strikes(sim.rates.request_repeated) && !sim_arrive(request, ret_answer))
 		return tb_fail(err, TB_ETIMEOUT, "the broker died of it");
-	if (sim_strikes(sim.rates.answer_lost))
+	if (lost(sim.rates.answer_lost))
 		return tb_fail(err, TB_ETIMEOUT, "the answer was lost");
 	return TB_OK;
 }
