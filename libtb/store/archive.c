@@ -22,14 +22,19 @@ static tb_rc place_failure(tb_err *err, tb_rc rc, const char *path)
 	return rc;
 }
 
+tb_rc tb_archive_fits(const tb_archive *archive, const tb_key *identity, tb_err *err)
+{
+	if (memcmp(tb_key_repository(identity), archive->repository, TB_REPOSITORY_ID) == 0)
+		return TB_OK;
+	tb_fail(err, TB_EKEY, "this identity belongs to another repository than tradebank.json in %s says", archive->tier->url);
+	tb_hint(err, "give the identity or recovery kit that was made with this repository");
+	return TB_EKEY;
+}
+
 static tb_rc take_identity(tb_archive *archive, const tb_key *identity, tb_err *err)
 {
-	if (memcmp(tb_key_repository(identity), archive->repository, TB_REPOSITORY_ID) != 0) {
-		tb_fail(err, TB_EKEY, "this identity belongs to another repository than tradebank.json in %s says", archive->tier->url);
-		tb_hint(err, "give the identity or recovery kit that was made with this repository");
-		return TB_EKEY;
-	}
-	return tb_keyring_open(archive->tier, identity, &archive->keyring, err);
+	tb_rc rc = tb_archive_fits(archive, identity, err);
+	return rc == TB_OK ? tb_keyring_open(archive->tier, identity, &archive->keyring, err) : rc;
 }
 
 tb_rc tb_archive_open(tb_disk *disk, const char *url, const tb_key *identity, const uint8_t *instance,

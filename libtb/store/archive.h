@@ -27,6 +27,8 @@ tb_rc tb_archive_open(tb_disk *disk, const char *url, const tb_key *identity, co
                       tb_archive **ret_archive, tb_err *err);
 void tb_archive_close(tb_archive *archive);
 tb_tier *tb_archive_tier(tb_archive *archive);
+/* TB_EKEY: the identity is of another repository. */
+tb_rc tb_archive_fits(const tb_archive *archive, const tb_key *identity, tb_err *err);
 const uint8_t *tb_archive_instance(const tb_archive *archive);
 const uint8_t *tb_archive_repository(const tb_archive *archive);
 

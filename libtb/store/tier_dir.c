@@ -203,10 +203,13 @@ static tb_rc dir_put(tb_tier *tier, const char *name, tb_span bytes, tb_err *err
 
 /* Getting */
 
-static tb_rc find_file(dir_tier *dir, const char *name, const char *path, uint64_t *ret_size, tb_err *err)
+static tb_rc find_file(dir_tier *dir, const char *name, tb_buf *path, uint64_t *ret_size, tb_err *err)
 {
 	tb_disk_info info;
-	tb_rc rc = dir->disk->stat(dir->disk, path, &info, err);
+	tb_rc rc = tb_tier_name_check(name, err);
+	if (rc != TB_OK)
+		return rc;
+	rc = dir->disk->stat(dir->disk, path_of(dir, name, path), &info, err);
 	if (rc == TB_ENOTFOUND)
 		rc = still_there(dir, err);
 	else if (rc == TB_OK && !info.is_dir) {
@@ -221,10 +224,7 @@ static tb_rc find_file(dir_tier *dir, const char *name, const char *path, uint64
 static tb_rc dir_stat(tb_tier *tier, const char *name, uint64_t *ret_size, tb_err *err)
 {
 	tb_auto(tb_buf_drop) tb_buf path = { 0 };
-	tb_rc rc = tb_tier_name_check(name, err);
-	if (rc == TB_OK)
-		rc = find_file(of(tier), name, path_of(of(tier), name, &path), ret_size, err);
-	return rc;
+	return find_file(of(tier), name, &path, ret_size, err);
 }
 
 static tb_rc dir_get(tb_tier *tier, const char *name, size_t size_max, tb_buf *ret_bytes, tb_err *err)
@@ -232,9 +232,7 @@ static tb_rc dir_get(tb_tier *tier, const char *name, size_t size_max, tb_buf *r
 	dir_tier *dir = of(tier);
 	uint64_t size;
 	tb_auto(tb_buf_drop) tb_buf path = { 0 };
-	tb_rc rc = tb_tier_name_check(name, err);
-	if (rc == TB_OK)
-		rc = find_file(dir, name, path_of(dir, name, &path), &size, err);
+	tb_rc rc = find_file(dir, name, &path, &size, err);
 	if (rc == TB_OK && size > size_max)
 		rc = tb_fail(err, TB_ECORRUPT, "%s in %s has %llu bytes, more than the %zu it may have", name, dir->url,
 		             (unsigned long long)size, size_max);
@@ -248,9 +246,7 @@ static tb_rc dir_holds(tb_tier *tier, const char *name, tb_span bytes, int *ret_
 	dir_tier *dir = of(tier);
 	uint64_t size;
 	tb_auto(tb_buf_drop) tb_buf path = { 0 };
-	tb_rc rc = tb_tier_name_check(name, err);
-	if (rc == TB_OK)
-		rc = find_file(dir, name, path_of(dir, name, &path), &size, err);
+	tb_rc rc = find_file(dir, name, &path, &size, err);
 	if (rc == TB_OK)
 		rc = compare_file(dir->disk, tb_buf_text(&path), bytes, ret_same, err);
 	return rc;

@@ -177,22 +177,11 @@ static void drop(tb_check *check)
 	free(check->damages);
 }
 
-static tb_rc fits(const tb_check *check, tb_err *err)
-{
-	const tb_key *identity = check->options->identity;
-	if (identity == NULL ||
-	    memcmp(tb_key_repository(identity), tb_archive_repository(check->archive), TB_REPOSITORY_ID) == 0)
-		return TB_OK;
-	tb_fail(err, TB_EKEY, "this identity belongs to another repository than tradebank.json in %s says", check->tier->url);
-	tb_hint(err, "give the identity or recovery kit that was made with this repository");
-	return TB_EKEY;
-}
-
 tb_rc tb_verify(tb_archive *archive, const tb_verify_options *options, tb_verified *ret_verified, tb_err *err)
 {
 	uint64_t started_ns = tb_mono_ns(tb_clock_system());
 	tb_check check = { .archive = archive, .tier = tb_archive_tier(archive), .options = options };
-	tb_rc rc = fits(&check, err);
+	tb_rc rc = options->identity != NULL ? tb_archive_fits(archive, options->identity, err) : TB_OK;
 	if (rc == TB_OK)
 		rc = run(&check, err);
 	if (rc == TB_OK) {

@@ -43,22 +43,13 @@ static int usage(void)
 	return 2;
 }
 
-static int read_seeds(const char *text, struct call *call)
-{
-	char *end;
-	call->first = call->last = strtoull(text, &end, 10);
-	if (strncmp(end, "..", 2) == 0)
-		call->last = strtoull(end + 2, &end, 10);
-	return end != text && *end == '\0' && call->last >= call->first;
-}
-
 static int read_call(int argc, char **argv, struct call *call)
 {
 	*call = (struct call){ .first = 1, .last = 4, .steps = 250, .states = 400, .deep = 25 };
 	for (int i = 1; i + 1 < argc; i += 2) {
 		const char *name = argv[i], *value = argv[i + 1];
 		uint64_t number = strtoull(value, NULL, 10);
-		if (strcmp(name, "--seeds") == 0 ? !read_seeds(value, call) : number == 0)
+		if (strcmp(name, "--seeds") == 0 ? !sim_read_seeds(value, &call->first, &call->last) : number == 0)
 			return 0;
 		if (strcmp(name, "--steps") == 0)
 			call->steps = number;

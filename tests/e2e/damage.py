@@ -51,10 +51,10 @@ class Repository:
         self.chance = chance
         self.undo = []
 
-    def files(self, *parts):
-        found = []
-        for folder, _, names in os.walk(os.path.join(self.root, *parts)):
-            found += [os.path.relpath(os.path.join(folder, name), self.root) for name in names]
+    def files(self, *parts, root=None):
+        root, found = root or self.root, []
+        for folder, _, names in os.walk(os.path.join(root, *parts)):
+            found += [os.path.relpath(os.path.join(folder, name), root) for name in names]
         return sorted(found)
 
     def read(self, name, root=None):
@@ -143,27 +143,17 @@ def delete(pick):
     return damage
 
 
-def swap(folder, quick):
+def misplace(folder, quick, both):
+    """One file's bytes in another's place, as from a tape that was mixed up; both: and the other way round."""
     def damage(repository):
         first, second = repository.chance.sample(repository.files(folder), 2)
         one_data, other_data = repository.read(first), repository.read(second)
         if one_data == other_data:
             return None
-        repository.write(first, other_data)
+        if both:
+            repository.write(first, other_data)
         repository.write(second, one_data)
-        return [first, second], quick or len(one_data) != len(other_data)
-    return damage
-
-
-def overwrite(folder, quick):
-    """One file's bytes in another's place, as from a tape that was mixed up."""
-    def damage(repository):
-        first, second = repository.chance.sample(repository.files(folder), 2)
-        one_data, other_data = repository.read(first), repository.read(second)
-        if one_data == other_data:
-            return None
-        repository.write(second, one_data)
-        return [second], quick or len(one_data) != len(other_data)
+        return [first, second] if both else [second], quick or len(one_data) != len(other_data)
     return damage
 
 
@@ -181,10 +171,7 @@ def old_head(repository):
 
 def rolled_back(repository):
     """All of it as it was at an earlier time: sound in itself, but the instance remembers."""
-    was = set()
-    for folder, _, names in os.walk(repository.old):
-        was |= {os.path.relpath(os.path.join(folder, name), repository.old) for name in names}
-    now = set(repository.files())
+    was, now = set(repository.files(root=repository.old)), set(repository.files())
     for name in now - was:
         repository.write(name, None)
     for name in was - now:
@@ -208,15 +195,15 @@ DAMAGES = {
     "an object cut": (4, cut(one("objects"))),
     "an object with more behind it": (2, lengthen(one("objects"))),
     "an object deleted": (4, delete(one("objects"))),
-    "two objects swapped": (2, swap("objects", False)),
-    "an object in another's place": (2, overwrite("objects", False)),
+    "two objects swapped": (2, misplace("objects", False, both=True)),
+    "an object in another's place": (2, misplace("objects", False, both=False)),
     "a bit of a manifest": (6, flip(one("manifests"), True)),
     "zeros in a manifest": (2, zero(one("manifests"), True)),
     "a manifest cut": (3, cut(one("manifests"))),
     "a manifest with more behind it": (1, lengthen(one("manifests"))),
     "a manifest deleted": (3, delete(one("manifests"))),
-    "two manifests swapped": (2, swap("manifests", True)),
-    "a manifest in another's place": (2, overwrite("manifests", True)),
+    "two manifests swapped": (2, misplace("manifests", True, both=True)),
+    "a manifest in another's place": (2, misplace("manifests", True, both=False)),
     "a bit of a head": (3, flip(one("heads"), True)),
     "a head cut": (1, cut(one("heads"))),
     "a head deleted": (1, delete(one("heads"))),

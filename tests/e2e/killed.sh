@@ -41,6 +41,7 @@ publisher()
 	pgrep -f -- "tb publish --dir $work/tb " >/dev/null
 }
 
+# The engine is one of them here.
 pid_of()
 {
 	if [ "$1" = publish ]; then
@@ -48,13 +49,6 @@ pid_of()
 	else
 		pgrep -P "$instance" -x "tb-$1" | head -n 1
 	fi
-}
-
-is_another()
-{
-	local pid
-	pid=$(pid_of "$1")
-	[ -n "$pid" ] && [ "$pid" != "$2" ]
 }
 
 # Two slices later it is back, and the others have gone on.

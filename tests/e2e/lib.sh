@@ -128,6 +128,20 @@ down()
 	tb down --dir "$1" && wait "$instance"
 }
 
+# pid_of NAME: of that process of the instance.
+pid_of()
+{
+	pgrep -P "$instance" -x "tb-$1" | head -n 1
+}
+
+# is_another NAME PID: there is one, and it isn't PID any more.
+is_another()
+{
+	local pid
+	pid=$(pid_of "$1")
+	[ -n "$pid" ] && [ "$pid" != "$2" ]
+}
+
 # json FIELD…: those fields of the JSON object on stdin, each on a line; nested ones as a.b.
 json()
 {

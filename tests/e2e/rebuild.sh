@@ -47,18 +47,6 @@ stored_beyond() # NUMBER
 	now=$(stored) && [ "$now" -gt "$1" ]
 }
 
-pid_of()
-{
-	pgrep -P "$instance" -x "tb-$1" | head -n 1
-}
-
-is_another()
-{
-	local pid
-	pid=$(pid_of "$1")
-	[ -n "$pid" ] && [ "$pid" != "$2" ]
-}
-
 # Killed, and its bank gone before it is started again.
 lost() # WORKER
 {

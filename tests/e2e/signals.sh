@@ -88,18 +88,6 @@ sys.exit(0 if backups == set(sys.argv[2:]) else "backups: %r\nheard: %r" % (sys.
 SCRIPT
 }
 
-pid_of()
-{
-	pgrep -P "$instance" -x "tb-$1" | head -n 1
-}
-
-is_another()
-{
-	local pid
-	pid=$(pid_of "$1")
-	[ -n "$pid" ] && [ "$pid" != "$2" ]
-}
-
 # A backup is under way when the worker ends, and there is one more after it is back.
 survives() # WORKER SIGNAL
 {

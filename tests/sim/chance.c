@@ -2,6 +2,7 @@
 #include "sim.h"
 
 #include <sodium.h>
+#include <stdlib.h>
 
 static uint64_t mix(uint64_t *state)
 {
@@ -25,6 +26,15 @@ uint64_t sim_any(void)
 uint64_t sim_below(uint64_t most)
 {
 	return most > 0 ? sim_any() % most : 0;
+}
+
+int sim_read_seeds(const char *text, uint64_t *ret_first, uint64_t *ret_last)
+{
+	char *end;
+	*ret_first = *ret_last = strtoull(text, &end, 10);
+	if (strncmp(end, "..", 2) == 0)
+		*ret_last = strtoull(end + 2, &end, 10);
+	return end != text && *end == '\0' && *ret_last >= *ret_first;
 }
 
 int sim_strikes(uint32_t of_10000)

@@ -27,15 +27,6 @@ static int usage(void)
 	return 2;
 }
 
-static int read_seeds(const char *text, struct call *call)
-{
-	char *end;
-	call->first = call->last = strtoull(text, &end, 10);
-	if (strncmp(end, "..", 2) == 0)
-		call->last = strtoull(end + 2, &end, 10);
-	return end != text && *end == '\0' && call->last >= call->first;
-}
-
 static int read_call(int argc, char **argv, struct call *call)
 {
 	*call = (struct call){ .first = 1, .last = 10, .steps = 4000 };
@@ -43,7 +34,7 @@ static int read_call(int argc, char **argv, struct call *call)
 		const char *value = i + 1 < argc ? argv[i + 1] : "";
 		if (strcmp(argv[i], "--verbose") == 0)
 			sim.verbose = 1;
-		else if (strcmp(argv[i], "--seeds") == 0 && read_seeds(value, call))
+		else if (strcmp(argv[i], "--seeds") == 0 && sim_read_seeds(value, &call->first, &call->last))
 			i++;
 		else if (strcmp(argv[i], "--steps") == 0 && (call->steps = strtoull(value, NULL, 10)) > 0)
 			i++;

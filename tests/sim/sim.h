@@ -192,6 +192,7 @@ void sim_seed(uint64_t seed);
 uint64_t sim_any(void);
 uint64_t sim_below(uint64_t most); /* 0..most-1 */
 int sim_strikes(uint32_t of_10000);
+int sim_read_seeds(const char *text, uint64_t *ret_first, uint64_t *ret_last); /* "A..B", or "A" */
 void sim_chance_install(void); /* before libsodium starts */
 void sim_fill(uint64_t seed, uint8_t *to, size_t size); /* bytes that a seed makes, whatever the run's chance */
 
